@@ -1,0 +1,1 @@
+"""First-party plugins: a folder a family. The host finds them by walking this package."""

@@ -1,0 +1,18 @@
+"""Generators that learn in a game against a critic."""
+
+from tinygen.host import AlgorithmSpec, hookimpl
+
+
+@hookimpl
+def tinygen_algorithms():
+    return [
+        AlgorithmSpec(
+            name="gan",
+            family="adversarial",
+            summary="generative adversarial network of 2014: minimax and non-saturating game on multilayer perceptrons",
+            factory="tinygen_plugins.adversarial.gan:GAN",
+            config="tinygen_plugins.adversarial.gan:Config",
+            verbs=("train", "sample", "evaluate"),
+            papers=("Goodfellow et al., Generative Adversarial Nets, NIPS 2014, arXiv:1406.2661",),
+        )
+    ]

@@ -1,0 +1,29 @@
+"""Data: image sets and their batches, the readers of data sets, and image files.
+
+`dataset` says what a data set is; `idx`, `folder` and `glyphs` hold the core's own, one factory each, called with a
+DataRequest; `find` says where files lie; `files` reads and writes pictures.
+"""
+
+from tinygen.data.dataset import ArrayImages, Batch, Batches, DataRequest, Dataset, DataSpec, DrawnImages, ImageSet
+from tinygen.data.files import read_image, resize_and_crop, write_atomically, write_image
+from tinygen.data.find import data_folders
+from tinygen.data.folder import FileImages
+from tinygen.data.idx import read_idx
+
+__all__ = [
+    "ArrayImages",
+    "Batch",
+    "Batches",
+    "DataRequest",
+    "DataSpec",
+    "Dataset",
+    "DrawnImages",
+    "FileImages",
+    "ImageSet",
+    "data_folders",
+    "read_idx",
+    "read_image",
+    "resize_and_crop",
+    "write_atomically",
+    "write_image",
+]

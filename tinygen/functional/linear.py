@@ -1,0 +1,81 @@
+"""Matrix products. All of them end in the library's 2-D (or stacked 2-D) product."""
+
+from __future__ import annotations
+
+from tinygen.autograd.function import Function
+from tinygen.autograd.tensor import Tensor
+from tinygen.backend import Array
+from tinygen.functional.shape import reshape, transpose, unsqueeze
+
+
+class MatMul(Function):
+    """Stacks of matrices: (…, n, k) @ (…, k, m) = (…, n, m), the stacks broadcast."""
+
+    saves_inputs = (0, 1)
+
+    def forward(self, a: Array, b: Array) -> Array:
+        return a @ b
+
+    def backward(self, gy: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        a, b = self.saved
+        # (…, n, k) = (…, n, m) @ (…, m, k)     (…, k, m) = (…, k, n) @ (…, n, m)
+        ga = matmul(gy, transpose(b, -1, -2)) if self.needs[0] else None
+        gb = matmul(transpose(a, -1, -2), gy) if self.needs[1] else None
+        return ga, gb
+
+
+class Linear(Function):
+    """y = x wᵀ + b for x (…, i), w (o, i), b (o): one product and one addition in place."""
+
+    saves_inputs = (0, 1)
+
+    def forward(self, x: Array, w: Array, b: Array | None = None) -> Array:
+        y = x.reshape(-1, x.shape[-1]) @ w.T  # (n, o) = (n, i) @ (i, o)
+        if b is not None:
+            y += b
+        return y.reshape(*x.shape[:-1], w.shape[0])
+
+    def backward(self, gy: Tensor) -> tuple[Tensor | None, ...]:
+        x, w = self.saved
+        rows = reshape(gy, -1, gy.shape[-1])  # (n, o)
+        gx = reshape(matmul(rows, w), x.shape) if self.needs[0] else None  # (n, i) = (n, o) @ (o, i)
+        # (o, i) = (o, n) @ (n, i)
+        gw = matmul(transpose(rows, 0, 1), reshape(x, -1, x.shape[-1])) if self.needs[1] else None
+        if len(self.needs) == 2:
+            return gx, gw
+        return gx, gw, rows.sum(0) if self.needs[2] else None
+
+
+def matmul(a: Tensor, b: Tensor) -> Tensor:
+    """y = a b.  ga = gy bᵀ, gb = aᵀ gy.
+
+    Shapes as in NumPy: vectors are rows on the left and columns on the right; stacks of matrices broadcast.
+    """
+    if a.ndim == 0 or b.ndim == 0:
+        raise ValueError(f"matmul: both need at least one dimension, got {a.shape} and {b.shape}")
+    rows, columns = a.ndim == 1, b.ndim == 1
+    inner = a.shape[-1], b.shape[-1 if columns else -2]
+    if inner[0] != inner[1]:
+        raise ValueError(f"matmul: inner sizes differ, {inner[0]} and {inner[1]}: {a.shape} @ {b.shape}")
+    if rows or columns:
+        y = MatMul()(unsqueeze(a, 0) if rows else a, unsqueeze(b, 1) if columns else b)
+        kept = (*y.shape[: y.ndim - 2], *y.shape[y.ndim - 2 + rows : y.ndim - columns])
+        return reshape(y, kept)
+    return MatMul()(a, b)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """y = x wᵀ + b.  gx = gy w, gw = gyᵀ x, gb = Σ gy.
+
+    x (…, i), weight (o, i), bias (o) or None; y (…, o).
+    """
+    if weight.ndim != 2 or x.shape[-1:] != weight.shape[1:]:
+        raise ValueError(
+            f"linear: weight expects {weight.shape[-1]} input features, x has {x.shape[-1] if x.ndim else 'none'}: "
+            f"x {x.shape}, weight {weight.shape}"
+        )
+    if bias is None:
+        return Linear()(x, weight)
+    if bias.shape != weight.shape[:1]:
+        raise ValueError(f"linear: bias must be ({weight.shape[0]},) as weight {weight.shape} asks, got {bias.shape}")
+    return Linear()(x, weight, bias)

@@ -1,0 +1,254 @@
+"""Operations that make fewer numbers out of many. `dim` is one dimension or several, negative ones counted from the
+end; None means all. `keepdim` leaves a size of 1 in the place of each."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from tinygen.autograd.function import Function
+from tinygen.autograd.tensor import Tensor
+from tinygen.backend import Array, of
+from tinygen.functional.elementwise import exp, sqrt, where
+from tinygen.functional.shape import Dims, ValuesIndices, flip, normalize_dim, normalize_dims, reshape
+
+
+def _kept(shape: tuple[int, ...], dims: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape with a 1 in the place of each reduced dimension."""
+    return tuple(1 if i in dims else s for i, s in enumerate(shape))
+
+
+class _Reduction(Function):
+    """Common: which dimensions, and the way back to the shape before."""
+
+    before: tuple[int, ...]
+
+    def __init__(self, dims: tuple[int, ...], keepdim: bool) -> None:
+        self.dims, self.keepdim = dims, keepdim
+
+    def spread(self, y: Tensor) -> Tensor:
+        """A tensor of the result's shape with the reduced dimensions put back as 1, ready to broadcast."""
+        return y if self.keepdim else reshape(y, _kept(self.before, self.dims))
+
+
+class Sum(_Reduction):
+    def forward(self, x: Array) -> Array:
+        self.before = x.shape
+        return x.sum(axis=self.dims, keepdims=self.keepdim)
+
+    def backward(self, gy: Tensor) -> Tensor:
+        return self.spread(gy).expand(self.before)
+
+
+class SumTo(Function):
+    """Sum over what broadcasting repeated: the adjoint of Expand."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+
+    def forward(self, x: Array) -> Array:
+        self.before = x.shape
+        new = x.ndim - len(self.shape)
+        dims = tuple(range(new)) + tuple(i + new for i, s in enumerate(self.shape) if s == 1 and x.shape[i + new] != 1)
+        return x.sum(axis=dims).reshape(self.shape)
+
+    def backward(self, gy: Tensor) -> Tensor:
+        return gy.expand(self.before)
+
+
+class Amax(_Reduction):
+    """The largest; `sign` −1 makes it the smallest."""
+
+    saves_inputs, saves_outputs = (0,), (0,)
+
+    def __init__(self, dims: tuple[int, ...], keepdim: bool, sign: int = 1) -> None:
+        super().__init__(dims, keepdim)
+        self.sign = sign
+
+    def forward(self, x: Array) -> Array:
+        self.before = x.shape
+        reduce = x.max if self.sign > 0 else x.min
+        return reduce(axis=self.dims, keepdims=self.keepdim)
+
+    def backward(self, gy: Tensor) -> Tensor:
+        x, y = self.saved
+        tied = (x.data == self.spread(y).data).astype(x.dtype)
+        return self.spread(gy) * Tensor(tied / tied.sum(axis=self.dims, keepdims=True))
+
+
+class Norm(_Reduction):
+    saves_inputs, saves_outputs = (0,), (0,)
+
+    def forward(self, x: Array) -> Array:
+        self.before = x.shape
+        return of(x).xp.sqrt((x * x).sum(axis=self.dims, keepdims=self.keepdim))
+
+    def backward(self, gy: Tensor) -> Tensor:
+        x, y = self.saved
+        zero = y.data == 0  # the slope of a cone's tip: any vector up to length 1 would do, and 0 is the shortest
+        return self.spread(where(zero, 0.0, gy) / where(zero, 1.0, y)) * x
+
+
+class LogSumExp(_Reduction):
+    saves_inputs, saves_outputs = (0,), (0,)
+
+    def forward(self, x: Array) -> Array:
+        self.before = x.shape
+        xp = of(x).xp
+        top = x.max(axis=self.dims, keepdims=True)
+        top = xp.where(xp.isfinite(top), top, 0)  # all −∞ gives −∞, not NaN
+        with of(x).quiet():
+            y = xp.log(xp.exp(x - top).sum(axis=self.dims, keepdims=True)) + top
+        return y if self.keepdim else y.reshape([s for i, s in enumerate(x.shape) if i not in self.dims])
+
+    def backward(self, gy: Tensor) -> Tensor:
+        x, y = self.saved
+        return self.spread(gy) * exp(x - self.spread(where(y.data == -math.inf, 0.0, y)))
+
+
+class Softmax(Function):
+    saves_outputs = (0,)
+
+    def __init__(self, dim: int) -> None:
+        self.dim = dim
+
+    def forward(self, x: Array) -> Array:
+        xp = of(x).xp
+        e = xp.exp(x - x.max(axis=self.dim, keepdims=True))
+        return e / e.sum(axis=self.dim, keepdims=True)
+
+    def backward(self, gy: Tensor) -> Tensor:
+        (y,) = self.saved
+        weighted = gy * y
+        return weighted - y * weighted.sum(self.dim, keepdim=True)
+
+
+class LogSoftmax(Function):
+    saves_outputs = (0,)
+
+    def __init__(self, dim: int) -> None:
+        self.dim = dim
+
+    def forward(self, x: Array) -> Array:
+        xp = of(x).xp
+        shifted = x - x.max(axis=self.dim, keepdims=True)
+        return shifted - xp.log(xp.exp(shifted).sum(axis=self.dim, keepdims=True))
+
+    def backward(self, gy: Tensor) -> Tensor:
+        (y,) = self.saved
+        return gy - exp(y) * gy.sum(self.dim, keepdim=True)
+
+
+class Cumsum(Function):
+    def __init__(self, dim: int) -> None:
+        self.dim = dim
+
+    def forward(self, x: Array) -> Array:
+        return of(x).xp.cumsum(x, axis=self.dim)
+
+    def backward(self, gy: Tensor) -> Tensor:
+        return flip(cumsum(flip(gy, self.dim), self.dim), self.dim)
+
+
+# ---------------------------------------------------------------- the public functions
+
+
+def sum(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """y = Σ x over `dim`.  gx = gy, repeated."""
+    return Sum(normalize_dims("sum", dim, x.ndim), keepdim)(x)
+
+
+def sum_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Sum over the dimensions that broadcasting from `shape` to x's would repeat.  gx = gy, expanded."""
+    return x if x.shape == shape else SumTo(shape)(x)
+
+
+def _count(x: Tensor, dims: tuple[int, ...]) -> int:
+    return math.prod(x.shape[d] for d in dims)
+
+
+def mean(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """y = (1/N) Σ x over the N elements of `dim`.  gx = gy / N, repeated."""
+    dims = normalize_dims("mean", dim, x.ndim)
+    return Sum(dims, keepdim)(x) * (1 / (_count(x, dims) or 1))
+
+
+def var(x: Tensor, dim: Dims = None, correction: int = 1, keepdim: bool = False) -> Tensor:
+    """y = Σ (x − x̄)² / (N − correction): unbiased by default, as in PyTorch.  gx = 2 gy (x − x̄) / (N − correction)."""
+    dims = normalize_dims("var", dim, x.ndim)
+    count = _count(x, dims)
+    if count <= correction:
+        raise ValueError(f"var: {count} elements with correction {correction} have no variance; use correction=0")
+    centred = x - mean(x, dims, keepdim=True)
+    return sum(centred * centred, dims, keepdim) * (1 / (count - correction))
+
+
+def std(x: Tensor, dim: Dims = None, correction: int = 1, keepdim: bool = False) -> Tensor:
+    """y = √var.  Infinite gradient where the variance is 0."""
+    return sqrt(var(x, dim, correction, keepdim))
+
+
+def amax(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """The largest element over `dim`.  It gets gy; k that tie get gy / k each."""
+    return Amax(normalize_dims("amax", dim, x.ndim), keepdim)(x)
+
+
+def amin(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """The smallest element over `dim`.  It gets gy; k that tie get gy / k each."""
+    return Amax(normalize_dims("amin", dim, x.ndim), keepdim, -1)(x)
+
+
+def max(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
+    """Without `dim` the largest element; with one, (values, indices) along it. Gradient as `amax`."""
+    if dim is None:
+        return amax(x)
+    return ValuesIndices(amax(x, dim, keepdim), argmax(x, dim, keepdim))
+
+
+def min(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
+    """Without `dim` the smallest element; with one, (values, indices) along it. Gradient as `amin`."""
+    if dim is None:
+        return amin(x)
+    return ValuesIndices(amin(x, dim, keepdim), argmin(x, dim, keepdim))
+
+
+def argmax(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """Where the largest element stands (the first, at a tie); has no gradient."""
+    return _argument("argmax", x, dim, keepdim)
+
+
+def argmin(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """Where the smallest element stands (the first, at a tie); has no gradient."""
+    return _argument("argmin", x, dim, keepdim)
+
+
+def _argument(name: str, x: Tensor, dim: int | None, keepdim: bool) -> Tensor:
+    owner = x.backend
+    at = None if dim is None else normalize_dim(name, dim, x.ndim)
+    found = owner.asarray(getattr(x.data, name)(axis=at))
+    return Tensor(found if not keepdim or at is None else owner.xp.expand_dims(found, at))
+
+
+def norm(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """y = √Σ x², the Euclidean norm.  gx = gy · x / y, and 0 where y = 0."""
+    return Norm(normalize_dims("norm", dim, x.ndim), keepdim)(x)
+
+
+def logsumexp(x: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
+    """y = log Σ eˣ, without overflow.  gx = gy · e^(x − y), the softmax."""
+    return LogSumExp(normalize_dims("logsumexp", dim, x.ndim), keepdim)(x)
+
+
+def softmax(x: Tensor, dim: int) -> Tensor:
+    """y = eˣ / Σ eˣ along `dim`.  gx = y · (gy − Σ gy·y)."""
+    return Softmax(normalize_dim("softmax", dim, x.ndim))(x)
+
+
+def log_softmax(x: Tensor, dim: int) -> Tensor:
+    """y = x − log Σ eˣ along `dim`.  gx = gy − eʸ · Σ gy."""
+    return LogSoftmax(normalize_dim("log_softmax", dim, x.ndim))(x)
+
+
+def cumsum(x: Tensor, dim: int) -> Tensor:
+    """y_i = x_0 + … + x_i along `dim`.  gx_i = gy_i + … + gy_N."""
+    return Cumsum(normalize_dim("cumsum", dim, x.ndim))(x)

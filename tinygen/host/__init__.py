@@ -1,0 +1,51 @@
+"""The plugin host: what a plugin promises (contract), its hooks, its equations, and the registry that finds it.
+
+Everything a plugin's `__init__.py` needs is here, and importing it imports no array library.
+"""
+
+from tinygen.host.contract import (
+    API,
+    CAPABILITIES,
+    Adapter,
+    AlgorithmSpec,
+    Animator,
+    Composer,
+    DatasetSpec,
+    Evaluable,
+    Repairer,
+    Sampler,
+    Step,
+    Stylizer,
+    Trainable,
+    verbs_of,
+)
+from tinygen.host.equation import Equation, equation, equation_of, equations_in, ledger_path, verifies
+from tinygen.host.hookspecs import hookimpl, hookspec
+from tinygen.host.registry import Registry, Row
+
+__all__ = [
+    "API",
+    "CAPABILITIES",
+    "Adapter",
+    "AlgorithmSpec",
+    "Animator",
+    "Composer",
+    "DatasetSpec",
+    "Equation",
+    "Evaluable",
+    "Registry",
+    "Repairer",
+    "Row",
+    "Sampler",
+    "Step",
+    "Stylizer",
+    "Trainable",
+    "equation",
+    "equation_of",
+    "equations_in",
+    "hookimpl",
+    "hookspec",
+    "ledger_path",
+    "verbs_of",
+    "verifies",
+]

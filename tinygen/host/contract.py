@@ -1,0 +1,195 @@
+"""What a plugin promises: the spec that names an algorithm, and the capabilities that its class inherits.
+
+This file imports neither an array library nor an algorithm, so that `tinygen list` answers at once. An algorithm is a
+class built as `factory(config, data, random)`: its options, what it may know of the data (None where it needs none),
+and a random stream of its own. Each capability below is one abstract method and one verb of the command line.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tinygen.errors import PluginError
+
+if TYPE_CHECKING:
+    from tinygen.autograd import Tensor
+    from tinygen.data import Batches, Dataset
+    from tinygen.random import Stream
+
+API = "1"
+NAME = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
+REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+def _require(condition: bool, owner: str, what: str, got: object, hint: str) -> None:
+    if not condition:
+        raise PluginError(f"{owner}: {what}, got {got!r}", hint)
+
+
+def _require_texts(spec: Any, names: tuple[str, ...]) -> None:
+    for name in names:
+        value = getattr(spec, name)
+        _require(
+            isinstance(value, str) and value.strip() == value and "\n" not in value and value != "",
+            type(spec).__name__, f"{name} must be one line of text", value, f'write {name}="…"',
+        )  # fmt: skip
+
+
+def _require_reference(spec: Any, name: str) -> None:
+    value = getattr(spec, name)
+    _require(
+        isinstance(value, str) and REFERENCE.fullmatch(value) is not None,
+        type(spec).__name__, f"{name} must be a reference 'module:name'", value,
+        'for instance "my_plugin:Model"; the string keeps listing free of imports',
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlgorithmSpec:
+    """One algorithm of a plugin, told without importing it."""
+
+    name: str  # what the command line calls it: "gan"
+    family: str  # the shelf it stands on: "adversarial"
+    summary: str  # one line
+    factory: str  # "tinygen_plugins.adversarial.gan:GAN"
+    config: str  # "tinygen_plugins.adversarial.gan:Config", a frozen dataclass with a default for each field
+    verbs: tuple[str, ...]  # ("train", "sample", "evaluate")
+    papers: tuple[str, ...] = ()  # "Goodfellow et al., Generative Adversarial Nets, 2014, arXiv:1406.2661"
+    api: str = API
+
+    def __post_init__(self) -> None:
+        _require_texts(self, ("name", "family", "summary"))
+        _require(
+            NAME.fullmatch(self.name) is not None, "AlgorithmSpec", "name must be lower-case words joined by _ or -",
+            self.name, 'for instance "style_gan"',
+        )  # fmt: skip
+        _require_reference(self, "factory")
+        _require_reference(self, "config")
+        for name in ("verbs", "papers"):
+            value = getattr(self, name)
+            _require(
+                isinstance(value, tuple) and all(isinstance(item, str) for item in value),
+                f"AlgorithmSpec {self.name}", f"{name} must be a tuple of strings", value,
+                f'write {name}=("…",) with the comma',
+            )  # fmt: skip
+        _require(bool(self.verbs), f"AlgorithmSpec {self.name}", "verbs must name at least one", self.verbs, _VERBS)
+        for verb in self.verbs:
+            _require(verb in CAPABILITIES, f"AlgorithmSpec {self.name}", "verbs has an unknown verb", verb, _VERBS)
+        _require(
+            self.api == API, f"AlgorithmSpec {self.name}", f'api must be "{API}"', self.api,
+            "install a tinygen that speaks this plugin's api, or a newer plugin",
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetSpec:
+    """One data set, told without importing what reads it."""
+
+    name: str  # "mnist"; on the command line `--data mnist`, or `--data folder:PATH` where it takes an argument
+    summary: str
+    factory: str  # "tinygen.data.idx:mnist", called with a DataRequest, returns a tinygen.data.Dataset
+    argument: str = ""  # what stands after the colon: "PATH"; a trailing "?" makes it optional; "" means none
+    folder: str = ""  # the folder below the data folders that holds its files; "" for generated data
+    files: tuple[str, ...] = ()  # the files expected there
+
+    def __post_init__(self) -> None:
+        _require_texts(self, ("name", "summary"))
+        _require(
+            NAME.fullmatch(self.name) is not None, "DatasetSpec", "name must be lower-case words joined by _ or -",
+            self.name, 'for instance "fashion-mnist"',
+        )  # fmt: skip
+        _require_reference(self, "factory")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What `fit` yields after an update: named figures, as numbers or as one-element tensors."""
+
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Trainable(ABC):
+    """verb train. State that must survive from step to step lives on the object, where the host finds and saves it:
+    build optimizers and streams in __init__, never in `fit`."""
+
+    @abstractmethod
+    def fit(self, batches: Batches) -> Iterator[Step]:
+        """Run the paper's algorithm for ever: draw from `batches`, update, and yield a Step after each update."""
+
+
+class Sampler(ABC):
+    """verb sample."""
+
+    @abstractmethod
+    def sample(self, n: int, random: Stream) -> Tensor:
+        """n images (n, c, h, w) in [0, 1], the same for the same stream."""
+
+
+class Repairer(ABC):
+    """verb repair."""
+
+    @abstractmethod
+    def repair(self, image: Tensor, mask: Tensor, random: Stream) -> Tensor:
+        """The image (c, h, w) with the pixels where `mask` (h, w) is 1 filled in; all others bit for bit as given."""
+
+
+class Composer(ABC):
+    """verb compose."""
+
+    @abstractmethod
+    def compose(self, images: list[Tensor], mask: Tensor | None, random: Stream) -> Tensor:
+        """One image (c, h, w) out of several."""
+
+
+class Stylizer(ABC):
+    """verb stylize."""
+
+    @abstractmethod
+    def stylize(self, content: Tensor, style: list[Tensor]) -> Iterator[Tensor]:
+        """The content image (c, h, w) in the style of the others, better with each item yielded."""
+
+
+class Animator(ABC):
+    """verb animate."""
+
+    @abstractmethod
+    def animate(self, frames: int, n: int, random: Stream) -> Tensor:
+        """n films of so many frames: (n, t, c, h, w) in [0, 1]."""
+
+
+class Evaluable(ABC):
+    """verb evaluate."""
+
+    @abstractmethod
+    def evaluate(self, data: Dataset, random: Stream) -> Mapping[str, float]:
+        """The field's figures for this model on `data`, by name."""
+
+
+class Adapter(ABC):
+    """verb adapt."""
+
+    @abstractmethod
+    def adapt(self, support: Any) -> Any:
+        """A copy of the model adapted to a few examples."""
+
+
+CAPABILITIES: dict[str, type] = {
+    "train": Trainable,
+    "sample": Sampler,
+    "repair": Repairer,
+    "compose": Composer,
+    "stylize": Stylizer,
+    "animate": Animator,
+    "evaluate": Evaluable,
+    "adapt": Adapter,
+}
+_VERBS = "the verbs are " + ", ".join(CAPABILITIES)
+
+
+def verbs_of(algorithm: type) -> tuple[str, ...]:
+    """The verbs that a class can do by what it inherits, in the order of the table."""
+    return tuple(verb for verb, capability in CAPABILITIES.items() if issubclass(algorithm, capability))

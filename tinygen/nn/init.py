@@ -1,0 +1,19 @@
+"""Initial values of weights. `fan_in` is the number of inputs that one output sums over."""
+
+from __future__ import annotations
+
+import math
+
+from tinygen.backend import Array
+from tinygen.random import Stream
+
+
+def kaiming_uniform(shape: tuple[int, ...], fan_in: int, random: Stream) -> Array:
+    """U(−b, b) with b = 1/√fan_in: PyTorch's default for linear and convolution layers (He et al. 2015 with a = √5)."""
+    bound = 1 / math.sqrt(max(fan_in, 1))
+    return random.uniform(shape, -bound, bound)
+
+
+def normal(shape: tuple[int, ...], std: float, random: Stream) -> Array:
+    """N(0, std²)."""
+    return random.normal(shape, 0.0, std)
