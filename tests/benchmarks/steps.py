@@ -11,10 +11,9 @@ import numpy as np
 
 
 def tinygen_gan() -> Callable[[], object]:
-    from tinygen_plugins.adversarial.gan import GAN, Config
-
     from tinygen.data import ArrayImages, Batches, DataSpec
     from tinygen.random import Stream
+    from tinygen_plugins.adversarial.gan import GAN, Config
 
     pixels = np.random.default_rng(0).integers(0, 256, (2000, 1, 28, 28)).astype(np.uint8)
     config, root = Config(), Stream(0, "benchmark")
@@ -25,9 +24,10 @@ def tinygen_gan() -> Callable[[], object]:
 
 def torch_gan() -> Callable[[], object]:
     import torch
-    from tinygen_plugins.adversarial.gan import Config
     from torch import nn
     from torch.nn import functional as F
+
+    from tinygen_plugins.adversarial.gan import Config
 
     config, width = Config(), Config().hidden
     pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2000, 1, 28, 28)).astype(np.uint8))

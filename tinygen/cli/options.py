@@ -38,11 +38,11 @@ def add_data_arguments(parser: argparse.ArgumentParser, default: str) -> None:
 
 def load_data(registry: Registry, text: str, folder: str | None, size: int | None, grey: bool) -> Dataset:
     """The data set that `--data text` means. Raises UsageError for what cannot be meant, DataError for its files."""
-    name, colon, argument = text.partition(":")
-    spec = registry.dataset(name)
+    spec, argument = registry.data(text)
+    name = text.removesuffix(f":{argument}") if argument else text.removesuffix(":")
     if spec.argument and not spec.argument.endswith("?") and not argument:
         raise UsageError(f"--data {text}: {name} needs its {spec.argument}", f"write --data {name}:{spec.argument}")
-    if colon and not spec.argument:
+    if argument and not spec.argument:
         raise UsageError(f"--data {text}: {name} takes no argument", f"write --data {name}")
     if size is not None and size < 1:
         raise UsageError(f"--image-size must be at least 1, got {size}", "for instance --image-size 28")

@@ -66,7 +66,7 @@ def run(args: argparse.Namespace, rest: list[str], out: frame.Output) -> None:
     checkpoint.remove_left_overs(training.folder)
     progress = report.for_stderr(quiet=args.quiet or out.json)
     metrics = train(training, steps, every, progress, registry.callbacks(training))
-    _tell(training, metrics, out, quiet=args.quiet or out.json)
+    _tell(training, metrics, args.plugin, out, quiet=args.quiet or out.json)
 
 
 # ---------------------------------------------------------------- what to train
@@ -182,7 +182,7 @@ def _make_new(folder: Path) -> bool:
 # ---------------------------------------------------------------- what came of it
 
 
-def _tell(training: Run, metrics: dict[str, float], out: frame.Output, quiet: bool) -> None:
+def _tell(training: Run, metrics: dict[str, float], plugins: list[str], out: frame.Output, quiet: bool) -> None:
     """The run's last picture, and what to type next."""
     document = {
         "name": training.origin.name, "out": str(training.folder), "steps": training.step,
@@ -191,14 +191,16 @@ def _tell(training: Run, metrics: dict[str, float], out: frame.Output, quiet: bo
     made = (training.folder / name for name in ("samples.png", "curves.png", checkpoint.FILE))
     out.result(document, str(next(path for path in made if path.is_file())))
     if not quiet:
-        out.note(_next_commands(training))
+        out.note(_next_commands(training, plugins))
 
 
-def _next_commands(training: Run) -> str:
+def _next_commands(training: Run, plugins: list[str]) -> str:
+    """What to type next; a plugin that was named by its file must be named again."""
     verbs, folder = verbs_of(type(training.algorithm)), training.folder
+    again = "".join(f" -p {plugin}" for plugin in plugins)
     commands = [
         f"tinygen sample {folder} -n 64 -o grid.png" * ("sample" in verbs),
         f"tinygen evaluate {folder}" * ("evaluate" in verbs),
         f"tinygen train {training.origin.name} --out {folder} --resume --steps {2 * training.step}",
     ]
-    return "next:\n" + "\n".join(f"  {command}" for command in commands if command)
+    return "next:\n" + "\n".join(f"  {command}{again}" for command in commands if command)

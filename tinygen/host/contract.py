@@ -118,7 +118,10 @@ class Trainable(ABC):
 
     @abstractmethod
     def fit(self, batches: Batches) -> Iterator[Step]:
-        """Run the paper's algorithm for ever: draw from `batches`, update, and yield a Step after each update."""
+        """Run the paper's algorithm for ever: draw from `batches`, update, and yield a Step after each update.
+
+        All work of an update stands before its `yield`: there the host may write the checkpoint.
+        """
 
 
 class Sampler(ABC):

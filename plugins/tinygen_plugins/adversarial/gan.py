@@ -46,7 +46,7 @@ class Config:
     """size of the noise z"""
     hidden: int = 512
     """units in each hidden layer of both networks"""
-    lr: float = 2e-4
+    lr: float = 4e-4
     """learning rate of both Adam optimizers"""
     beta1: float = 0.5
     """Adam's first decay rate: a short memory, as the opponent moves"""

@@ -99,7 +99,7 @@ def segment_distance(points: Array, start: Array, end: Array) -> Array:
 
 @equation(
     r"d(p) = \pm \min_k d(p, v_k v_{k+1}), \quad - \text{ where } \sum_k w_k(p) \neq 0",
-    source="the winding number w_k counts the edges that pass the ray to the right: + upwards, - downwards",
+    source="winding number: w_k is ±1 where the edge crosses the ray to the right, + where y grows along it, else 0",
 )
 def polygon_distance(points: Array, vertices: Array) -> Array:
     """Signed distance of points to the outline of a closed polygon, negative inside.
@@ -170,7 +170,8 @@ def _largest(pixel: Array, alpha: Array, height: int, width: int) -> Array:
     outside = strokes * height * width  # one place past the layers takes what falls off the canvas
     place = xp.where(inside, (stroke * height + row) * width + column, outside)
     layers = xp.zeros(outside + 1, alpha.dtype)
-    for s in range(segments):  # one after another: within one window no pixel comes twice, so that writing is safe
+    # One segment after another: a window holds no pixel of the canvas twice, so that no two writes meet.
+    for s in range(segments):
         at = place[:, s]
         layers[at] = xp.maximum(layers[at], alpha[:, s])
     return layers[:-1].reshape(strokes, height, width)

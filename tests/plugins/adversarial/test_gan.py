@@ -11,7 +11,6 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit, log_expit
-from tinygen_plugins.adversarial import gan
 
 import tinygen
 from tinygen import backend, optim
@@ -21,6 +20,7 @@ from tinygen.host import verbs_of, verifies
 from tinygen.random import Stream
 from tinygen.testing import close, gradcheck, host, tensors
 from tinygen.testing.strategies import reals, seeds, shapes
+from tinygen_plugins.adversarial import gan
 
 logits = reals(shapes(1, 2, max_side=6), -20, 20)
 
@@ -182,6 +182,19 @@ def test_each_step_touches_one_player_and_reaches_all_of_it():
         assert largest < 1e-6 if name in ("net.0.bias", "net.3.bias") else largest > 0, f"{name} of G gets no gradient"
 
 
+def test_gradients_of_the_step_before_do_not_count():
+    states = []
+    for left_over in (False, True):
+        game = model()
+        if left_over:
+            for parameter in (*game.discriminator.parameters(), *game.generator.parameters()):
+                parameter.grad = tinygen.full(parameter.shape, 100.0)
+        next(game.fit(batches()))
+        states.append(game.discriminator.state_dict() | game.generator.state_dict())
+    for name, array in states[0].items():
+        assert np.array_equal(array, states[1][name]), name
+
+
 @pytest.mark.parametrize("loss", gan.GENERATOR_LOSS)
 def test_losses_by_every_parameter_against_finite_differences(loss):
     game = model()
@@ -293,11 +306,18 @@ def test_evaluate_reports_the_likelihood_of_test_images():
     game = model()
     figures = game.evaluate(Dataset("noise", sets, (1, 2, 3)), Stream(0, "e"))
     samples = host(game.sample(10_000, Stream(0, "e"))).reshape(10_000, 6).astype(float)
-    test = sets["test"].images(np.arange(30)).reshape(30, 6).astype(float)
-    squares = ((test[:, None] - samples) ** 2).sum(2)
-    densities = np.exp(-squares / 2 / figures["sigma"] ** 2).mean(1) / (2 * np.pi * figures["sigma"] ** 2) ** 3
-    close(figures["parzen_log_likelihood"], np.array(np.log(densities).mean()), rtol=1e-4)
-    close(figures["standard_error"], scipy.stats.sem(np.log(densities)), rtol=1e-4)
+
+    def densities(split, sigma):
+        x = sets[split].images(np.arange(30)).reshape(30, 6).astype(float)
+        squares = ((x[:, None] - samples) ** 2).sum(2)
+        return np.exp(-squares / 2 / sigma**2).mean(1) / (2 * np.pi * sigma**2) ** 3
+
+    sigma = figures["sigma"]
+    scores = np.log(densities("test", sigma))
+    close(figures["parzen_log_likelihood"], np.array(scores.mean()), rtol=1e-4)
+    close(figures["standard_error"], scipy.stats.sem(scores), rtol=1e-4)
+    best = np.log(densities("valid", sigma)).mean()
+    assert all(np.log(densities("valid", other)).mean() < best for other in (sigma / 1.4, sigma * 1.4))
     assert figures["test_images"] == 30
 
 

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from scipy.interpolate import BPoly, LinearNDInterpolator
 from scipy.spatial import ConvexHull, Delaunay
 from scipy.stats import binom, kstest
-from tinygen_plugins.procedural import bezier
 
 from tinygen import backend
 from tinygen.data import DataSpec
@@ -19,6 +18,7 @@ from tinygen.random import Stream
 from tinygen.testing import close, host
 from tinygen.testing.strategies import reals, seeds
 from tinygen.testing.strict import counting
+from tinygen_plugins.procedural import bezier
 
 from .reference import complex_numbers, device, segment_distance
 

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare, entropy, randint
-from tinygen_plugins.procedural import pixels
 
 from tinygen import backend
 from tinygen.data import DataSpec
@@ -16,6 +15,7 @@ from tinygen.host import verifies
 from tinygen.random import Stream
 from tinygen.testing import close, host
 from tinygen.testing.strategies import reals, seeds
+from tinygen_plugins.procedural import pixels
 
 from .reference import device
 

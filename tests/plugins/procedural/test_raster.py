@@ -6,12 +6,12 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.path import Path
-from tinygen_plugins.procedural import _raster
 
 from tinygen import backend
 from tinygen.host import verifies
 from tinygen.testing import close, host
 from tinygen.testing.strategies import reals, seeds
+from tinygen_plugins.procedural import _raster
 
 from .reference import complex_numbers, device, segment_distance
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tinygen_plugins.procedural import _raster, shapes
 
 from tinygen import backend
 from tinygen.data import DataRequest
 from tinygen.errors import UsageError
 from tinygen.testing import close, host
 from tinygen.testing.strategies import seeds
+from tinygen_plugins.procedural import _raster, shapes
 
 from .reference import device
 
