@@ -6,7 +6,9 @@
                               an equation that no property test verifies fails the run
 
 pytest loads this file wherever tinygen is installed: it imports nothing of tinygen until a test needs it, and lets a
-suite alone that does not use tinygen.
+suite alone that does not use tinygen. An option that another plugin has already stays that plugin's. A conftest.py
+comes too late for that, as pytest finds it by the command line: a suite whose own conftest.py adds one of these
+options, and is told by pytest that there is one, writes `-p no:tinygen` into its addopts.
 """
 
 from __future__ import annotations
@@ -34,23 +36,45 @@ PROPERTY = "tinygen_verification"  # the name under which a report carries what 
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    options: dict[str, dict[str, Any]] = {
+        "--backend": {
+            "metavar": "NAMES",
+            "help": "backends for tests with the fixture `backend`: some of numpy,strict,cupy; "
+            "default: numpy,strict, and cupy where there is a device",
+        },
+        "--slow": {"action": "store_true", "help": "run the tests marked slow, too"},
+        "--equations": {"action": "store_true", "help": "print and write the ledger of verified equations"},
+        "--equations-collect": {"metavar": "FILE", "help": argparse.SUPPRESS},  # for tinygen.testing.ledger
+    }
     group = parser.getgroup("tinygen")
-    group.addoption(
-        "--backend",
-        metavar="NAMES",
-        help="backends for tests with the fixture `backend`: some of numpy,strict,cupy; "
-        "default: numpy,strict, and cupy where there is a device",
-    )
-    group.addoption("--slow", action="store_true", help="run the tests marked slow, too")
-    group.addoption("--equations", action="store_true", help="print and write the ledger of verified equations")
-    group.addoption("--equations-collect", metavar="FILE", help=argparse.SUPPRESS)  # for tinygen.testing.ledger
+    for name, settings in options.items():
+        if _is_free(parser, name):
+            group.addoption(name, dest=_dest(name), **settings)
+
+
+def _is_free(parser: pytest.Parser, option: str) -> bool:
+    """Whether no other plugin has this option: then the parser hands it back."""
+    try:
+        return option in parser.parse_known_and_unknown_args([option])[1]
+    except pytest.UsageError:  # it is known, and expects a value
+        return False
+
+
+def _dest(option: str) -> str:
+    """Where the value of an option of ours is kept, apart from that of another plugin's option of the same name."""
+    return "tinygen_" + option.removeprefix("--").replace("-", "_")
+
+
+def _said(config: pytest.Config, option: str) -> Any:
+    """What was said for an option of ours; None where another plugin has it."""
+    return config.getoption(_dest(option), None)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: takes minutes; run with --slow")
-    if config.getoption("--backend"):
+    if _said(config, "--backend"):
         _require_backends(config)
-    if config.getoption("--equations") and not config.option.collectonly and not hasattr(config, "workerinput"):
+    if _said(config, "--equations") and not config.option.collectonly and not hasattr(config, "workerinput"):
         config.pluginmanager.register(LedgerKeeper(config.rootpath), "tinygen-ledger")
 
 
@@ -73,7 +97,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def _backend_names(config: pytest.Config) -> list[str]:
-    chosen = config.getoption("--backend")
+    chosen = _said(config, "--backend")
     if chosen:
         return chosen.split(",")
     return ["numpy", "strict", *(["cupy"] if _cupy_available() else [])]
@@ -103,7 +127,7 @@ def _require_backends(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if "tinygen" not in sys.modules or config.getoption("--slow"):
+    if "tinygen" not in sys.modules or _said(config, "--slow"):
         return
     for item in items:
         if item.get_closest_marker("slow"):
@@ -137,7 +161,7 @@ def _is_property(item: pytest.Function) -> bool:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     """With --equations, let the report of a verifying test carry what it has verified, as xdist does too."""
-    if not item.config.getoption("--equations") or not (identities := _equations(item)):
+    if not _said(item.config, "--equations") or not (identities := _equations(item)):
         return (yield)
     from tinygen.backend import current
     from tinygen.testing import ledger
@@ -183,7 +207,7 @@ def _counted_examples(item: pytest.Function) -> Iterator[list[int]]:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    file = session.config.getoption("--equations-collect")
+    file = _said(session.config, "--equations-collect")
     if not file:
         return
     rows = {

@@ -2,7 +2,6 @@
 
 import ast
 import importlib.util
-import re
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,9 @@ PLUGINS = Path(importlib.util.find_spec("tinygen_plugins").submodule_search_loca
 # Each part may import itself and what stands before it in its line.
 ORDER = {
     "errors": (),
-    "backend": ("errors",),
+    "parallel": (),
+    "im2col": ("parallel",),
+    "backend": ("errors", "parallel", "im2col"),
     "random": ("errors", "backend"),
     "autograd": ("errors", "backend"),
     "functional": ("errors", "backend", "random", "autograd"),
@@ -29,14 +30,20 @@ ORDER = {
 }
 ORDER["cli"] = (*ORDER["run"], "run", "metrics")
 ORDER["testing"] = tuple(ORDER)
-LAZY = {("backend", "testing")}  # a string in a table, imported when the strict backend is asked for
+TOP = ("__init__", "__main__")  # the package's front, which hands names on when they are asked for
+ALL = sorted(ROOT.rglob("*.py")) + sorted(PLUGINS.rglob("*.py"))
 
 
-def files(folder):
-    return sorted(p for p in folder.rglob("*.py"))
+def name_of(path):
+    """The file as what is imported has it: tinygen/nn/module.py."""
+    return path.relative_to(ROOT.parent if path.is_relative_to(ROOT) else PLUGINS.parent).as_posix()
 
 
-def imports(path, package):
+def part_of(path):
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imports(path):
     """Modules that a file imports at run time (blocks under TYPE_CHECKING do not run)."""
     tree = ast.parse(path.read_text())
     hidden = {
@@ -56,57 +63,85 @@ def imports(path, package):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-@pytest.mark.parametrize("path", files(ROOT), ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_part_has_its_place_in_the_order():
+    assert {part_of(p) for p in ROOT.rglob("*.py")} == {*ORDER, *TOP}
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=name_of)
 def test_imports_run_one_way(path):
-    part = path.relative_to(ROOT).parts[0].removesuffix(".py")
-    if part in ("__init__", "__main__"):
-        return
-    for name in imports(path, "tinygen"):
-        if name.startswith("tinygen."):
-            other = name.split(".")[1]
-            if other in ORDER:
-                assert other == part or other in ORDER[part], f"{part} may not import {other}"
+    part = part_of(path)
+    for name in imports(path):
+        package, _, rest = name.partition(".")
+        assert package != "tinygen_plugins", f"{part} imports {name}, but the core knows no algorithm"
+        if package != "tinygen" or part in TOP:
+            continue
+        other = rest.partition(".")[0]
+        if other in ("", "__version__"):  # `import tinygen` reaches every part, so it is the command line's alone
+            assert part == "cli" or other, f"{part} may not import tinygen as a whole"
+        else:
+            assert other in (part, *ORDER[part]), f"{part} may not import {other}"
 
 
-@pytest.mark.parametrize("path", files(ROOT) + files(PLUGINS), ids=lambda p: p.name)
+@pytest.mark.parametrize("path", ALL, ids=name_of)
 def test_only_the_backend_knows_cupy(path):
-    allowed = path.name in ("backend.py", "cupy_names.py", "doctor.py")
-    assert allowed or not any(n.split(".")[0] in ("cupy", "cupyx") for n in imports(path, ""))
+    allowed = ("tinygen/backend.py", "tinygen/testing/cupy_names.py")  # the second writes down CuPy's names
+    assert name_of(path) in allowed or not {"cupy", "cupyx"} & {n.split(".")[0] for n in imports(path)}
 
 
-@pytest.mark.parametrize("path", files(PLUGINS), ids=lambda p: p.name)
+@pytest.mark.parametrize("path", sorted(PLUGINS.rglob("*.py")), ids=name_of)
 def test_plugins_do_not_import_each_others_internals(path):
     family = path.relative_to(PLUGINS).parts[0]
-    for name in imports(path, ""):
+    for name in imports(path):
         if name.startswith("tinygen_plugins."):
             assert name.split(".")[1] == family, f"{family} imports {name}"
 
 
 def test_formulas_do_not_import_numpy():
-    for path in files(ROOT / "functional") + files(ROOT / "nn") + files(PLUGINS):
-        used = {n.split(".")[0] for n in imports(path, "")}
-        reads_host_arrays = path.name == "module.py"  # state_dict speaks NumPy by contract
+    for path in [*(ROOT / "functional").rglob("*.py"), *(ROOT / "nn").rglob("*.py"), *PLUGINS.rglob("*.py")]:
+        used = {n.split(".")[0] for n in imports(path)}
+        reads_host_arrays = name_of(path) == "tinygen/nn/module.py"  # state_dict speaks NumPy by contract
         assert reads_host_arrays or "numpy" not in used, f"{path} imports numpy; take xp from the backend"
 
 
-def xp_uses(path):
-    """(name, keywords, line) of each xp.… in a file; linalg and fft with their prefix."""
-    tree = ast.parse(path.read_text())
+def is_xp(node):
+    """True for `xp`, `….xp` of anything and `_xp(…)`: what the code calls the array library."""
+    if isinstance(node, ast.Call):
+        return getattr(node.func, "id", None) == "_xp"
+    return "xp" in (getattr(node, "attr", None), getattr(node, "id", None))
+
+
+def name_in_xp(node):
+    """The dotted name of an attribute of xp, or None."""
+    names = []
+    while isinstance(node, ast.Attribute) and not is_xp(node):
+        names.append(node.attr)
+        node = node.value
+    return ".".join(reversed(names)) if names and is_xp(node) else None
+
+
+def xp_uses(tree):
+    """(name, keywords, line) of each name taken from xp; those of its modules with their prefix."""
+    modules = {module.rsplit(".", i)[0] for module in cupy_names.MODULES for i in range(module.count(".") + 1)}
     called = {id(n.func): n for n in ast.walk(tree) if isinstance(n, ast.Call)}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute):
-            text = ast.unparse(node)
-            found = re.fullmatch(r"(?:\w+\.)*(?:xp|_xp\(\w+\)|_xp_of\(.*?\))\.((?:linalg\.|fft\.)?\w+)", text)
-            if found and found[1] not in ("linalg", "fft"):
-                call = called.get(id(node))
-                keywords = [k.arg for k in call.keywords if k.arg] if call else []
-                yield found[1], keywords, node.lineno
+        name = name_in_xp(node)
+        if name is not None and name not in modules and name.rpartition(".")[0] in modules:
+            call = called.get(id(node))
+            yield name, [k.arg for k in call.keywords if k.arg] if call else [], node.lineno
+
+
+def test_the_scan_sees_every_way_to_write_xp():
+    for way in ("xp", "self.xp", "x.backend.xp", "of(x).xp", "of(x.data).xp", "f(a, b)[0].xp", "_xp(x)", "_xp(x.data)"):
+        code = f"{way}.sum(x, axis=0); {way}.linalg.svd(x); y = {way}.pi; {way}.lib.stride_tricks.as_strided(x)"
+        names = [("lib.stride_tricks.as_strided", []), ("linalg.svd", []), ("pi", []), ("sum", ["axis"])]
+        assert sorted(xp_uses(ast.parse(code))) == [(name, keywords, 1) for name, keywords in names], way
+    assert not list(xp_uses(ast.parse("exp.sum(x); of(x).exp(x); self._exp(x).mean()")))
 
 
 def test_every_xp_name_and_keyword_is_cupys():
     known, seen = cupy_names.known()["functions"], 0
-    for path in files(ROOT) + files(PLUGINS):
-        for name, keywords, line in xp_uses(path):
+    for path in ALL:
+        for name, keywords, line in xp_uses(ast.parse(path.read_text())):
             seen += 1
             assert name in known, f"{path}:{line}: cupy has no {name}"
             allowed = known[name]

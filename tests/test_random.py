@@ -28,13 +28,31 @@ def host(array):
 @given(seed=st.integers(0, 2**63), name=st.text(max_size=8))
 def test_equal_seeds_and_names_give_equal_numbers_on_both_backends(draw, seed, name):
     results = []
-    for where in ("numpy", "strict"):
+    for where in ("numpy", "strict", *(["cupy"] if backend.cupy_available() else [])):
         with backend.using(where):
             array = draw(Stream(seed, name))
             assert backend.of(array).name == where
             results.append(host(array))
-    assert results[0].dtype == results[1].dtype
-    assert np.array_equal(*results)
+    for other in results[1:]:
+        assert results[0].dtype == other.dtype
+        assert np.array_equal(results[0], other)
+
+
+def test_equal_seeds_and_names_give_equal_numbers_on_every_machine():
+    """Written down once: with other numbers, no earlier run could be repeated."""
+    root = Stream(7, "run")
+    assert host(root.integers(0, 1000, 6)).tolist() == [60, 155, 736, 295, 54, 283]
+    assert host(root.child("noise").integers(0, 1000, 6)).tolist() == [216, 338, 815, 727, 773, 107]
+    assert host(root.permutation(6)).tolist() == [5, 1, 0, 4, 3, 2]
+
+
+@given(seed=st.integers(0, 2**31), n=st.integers(0, 20), low=st.integers(-5, 5), width=st.integers(1, 6))
+def test_permutations_and_integers_are_what_they_say(seed, n, low, width):
+    stream = Stream(seed)
+    assert sorted(host(stream.permutation(n)).tolist()) == list(range(n))
+    draws = host(stream.integers(low, low + width, 200))
+    assert set(draws.tolist()) <= set(range(low, low + width))
+    assert width > 3 or set(draws.tolist()) == set(range(low, low + width))  # 3 · (2/3)²⁰⁰ < 10⁻³⁴
 
 
 @given(seed=st.integers(0, 2**31), skip=st.integers(0, 3))

@@ -15,20 +15,19 @@ import functools
 import importlib
 import importlib.util
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import scipy.special
 
+from tinygen import im2col, parallel
 from tinygen.errors import BackendError, did_you_mean
+from tinygen.im2col import CPUWorkshop, Geometry, Workshop
+from tinygen.parallel import in_chunks
 
 Array = Any  # numpy.ndarray, cupy.ndarray or the strict backend's array: what `Backend.array_type` says
-
-# Elements an in-place update handles at a time: the operands of one chunk (float32) stay within the L2 cache, so that
-# ten passes over a parameter cost one trip to memory. Measured best between 16k and 64k.
-CHUNK = 32_768
 
 
 class Backend:
@@ -37,6 +36,9 @@ class Backend:
     name: str
     xp: Any
     array_type: type
+
+    def __init__(self) -> None:
+        self._required: deque[tuple[Array, Callable[[], Exception]]] = deque()
 
     def asarray(self, value: Any, dtype: Any = None) -> Array:
         """`value` (a scalar, a nested list or an array of this backend) as an array of this backend."""
@@ -52,10 +54,30 @@ class Backend:
 
     def scalar(self, array: Array) -> Any:
         """The one element of `array` as a Python number. Waits for the device."""
+        self._ask()
         return array.item()
 
     def synchronize(self) -> None:
         """Wait until all work given to the device is done."""
+
+    def require(self, holds: Array, error: Callable[[], Exception]) -> None:
+        """Raise `error()` unless `holds`, an array without dimensions, is true.
+
+        A device is not waited for: it is asked when something is fetched from it next, and the error is raised there.
+        """
+        self._required.append((holds, error))
+        if len(self._required) > 100:  # nothing fetched for long: the oldest is known by now
+            self._ask(1)
+
+    def _ask(self, least: int = 0) -> None:
+        """Raise the error of a requirement that does not hold; of all of them, or of the oldest `least`."""
+        for holds, error in [self._required.popleft() for _ in range(least or len(self._required))]:
+            if not holds:
+                raise error()
+
+    def matmul(self, a: Array, b: Array) -> Array:
+        """a @ b for matrices, or stacks of them."""
+        return a @ b
 
     def scatter_add(self, target: Array, index: Any, values: Array) -> None:
         """`target[index] += values`, in place, adding up where the index names an element more than once."""
@@ -69,9 +91,22 @@ class Backend:
         """Inside, 1/0 and the like give their IEEE results without a warning, where the formula means them."""
         return contextlib.nullcontext()
 
-    def fuse(self, function: Callable) -> Callable:
-        """One kernel for a chain of elementwise operations, where the library can make one."""
-        return function
+    @functools.cached_property
+    def workshop(self) -> Workshop:
+        """Where convolutions are made. On a device, chunks of 256 MiB of float32: few launches, bounded memory."""
+        return Workshop(self.xp, 1 << 26)
+
+    def convolve(self, x: Array, w: Array, geometry: Geometry, size: Sequence[int], bias: Array | None = None) -> Array:
+        """x ⋆ w, of a given size; the formula is `functional.convolution.conv2d_formula`."""
+        return im2col.convolve(self.workshop, x, w, geometry, size, bias)
+
+    def convolve_input(self, y: Array, w: Array, geometry: Geometry, size: Sequence[int]) -> Array:
+        """The transposed convolution of y with w, of a given size."""
+        return im2col.convolve_input(self.workshop, y, w, geometry, size)
+
+    def convolve_weight(self, x: Array, y: Array, geometry: Geometry, kernel: Sequence[int]) -> Array:
+        """The kernel that y and x make: the gradient of ⟨y, x ⋆ w⟩ by w."""
+        return im2col.convolve_weight(self.workshop, x, y, geometry, kernel)
 
     def lerp(self, mean: Array, value: Array, weight: float) -> None:
         """mean ← mean + weight · (value − mean), in place."""
@@ -119,11 +154,25 @@ class NumpyBackend(Backend):
     xp = np
     array_type = np.ndarray
 
+    @functools.cached_property
+    def workshop(self) -> Workshop:
+        return CPUWorkshop()
+
     def from_host(self, array: np.ndarray) -> np.ndarray:
         return np.asarray(array)
 
     def to_host(self, array: np.ndarray) -> np.ndarray:
         return array
+
+    def scalar(self, array: np.ndarray) -> Any:
+        return array.item()
+
+    def require(self, holds: np.ndarray, error: Callable[[], Exception]) -> None:
+        if not holds:
+            raise error()
+
+    def matmul(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return parallel.matmul(a, b)
 
     def scatter_add(self, target: np.ndarray, index: Any, values: np.ndarray) -> None:
         np.add.at(target, index, values)
@@ -140,14 +189,14 @@ class NumpyBackend(Backend):
             t *= weight
             mean += t
 
-        _in_chunks(update, mean, value)
+        in_chunks(update, (mean,), value)
 
     def sgd_step(self, p: np.ndarray, g: np.ndarray, velocity: np.ndarray | None, rule: SGDRule) -> None:
-        def update(p: np.ndarray, g: np.ndarray, *state: np.ndarray) -> None:
+        def update(p: np.ndarray, *rest: np.ndarray) -> None:
+            *state, g = rest
             if rule.weight_decay:
                 g = g + rule.weight_decay * p
-            if state:
-                (u,) = state
+            for u in state:
                 if rule.first:
                     u[...] = g
                 else:
@@ -156,12 +205,12 @@ class NumpyBackend(Backend):
                 g = g + rule.momentum * u if rule.nesterov else u
             p -= rule.lr * g
 
-        _in_chunks(update, p, g, *(() if velocity is None else (velocity,)))
+        in_chunks(update, (p,) if velocity is None else (p, velocity), g)
 
     def adam_step(self, p: np.ndarray, g: np.ndarray, m: np.ndarray, v: np.ndarray, rule: AdamRule) -> None:
         root = rule.root_correction2
 
-        def update(p: np.ndarray, g: np.ndarray, m: np.ndarray, v: np.ndarray) -> None:
+        def update(p: np.ndarray, m: np.ndarray, v: np.ndarray, g: np.ndarray) -> None:
             if rule.weight_decay and rule.decoupled:
                 p *= 1 - rule.lr * rule.weight_decay
             elif rule.weight_decay:
@@ -182,39 +231,7 @@ class NumpyBackend(Backend):
             t *= rule.step_size * root
             p -= t
 
-        _in_chunks(update, p, g, m, v)
-
-
-def threads() -> int:
-    """How many threads this process may use: what the user set for the linear algebra, else the cores it may run on."""
-    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        if os.environ.get(name, "").isdigit():
-            return max(1, int(os.environ[name]))
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@functools.cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads(), thread_name_prefix="tinygen")
-
-
-def _in_chunks(update: Callable[..., None], p: np.ndarray, *others: np.ndarray) -> None:
-    """update(p, …) in place, elementwise, on flat cache-sized pieces; large arrays on all threads (NumPy's loops run
-    without the interpreter's lock). How the pieces are spread changes no bit of the result."""
-    flat = [a.reshape(-1) for a in (p, *others)]
-    if not np.may_share_memory(flat[0], p):
-        raise ValueError(f"optimizer step: the parameter of shape {p.shape} is not contiguous in memory")
-
-    def run(starts: range) -> None:
-        for start in starts:
-            update(*[a[start : start + CHUNK] for a in flat])
-
-    workers = min(threads(), p.size // (2 * CHUNK)) or 1
-    parts = [range(i * CHUNK, p.size, workers * CHUNK) for i in range(workers)]
-    waiting = [_pool().submit(run, part) for part in parts[1:]]
-    run(parts[0])
-    for done in waiting:
-        done.result()
+        in_chunks(update, (p, m, v), g)
 
 
 def _make_cupy_backend() -> Backend:  # pragma: no cover - runs where a GPU is
@@ -235,13 +252,13 @@ def _make_cupy_backend() -> Backend:  # pragma: no cover - runs where a GPU is
         "tinygen_sgd",
     )
     adam_kernel = cupy.ElementwiseKernel(
-        "T g, T step_size, T beta1, T beta2, T eps, T root_correction2, T coupled_decay, T shrink",
+        "T g, T step_size, T weight1, T weight2, T eps, T root_correction2, T coupled_decay, T shrink",
         "T p, T m, T v",
         """
         T d = g + coupled_decay * p;
         p *= shrink;
-        m = beta1 * m + (1 - beta1) * d;
-        v = beta2 * v + (1 - beta2) * d * d;
+        m += weight1 * (d - m);
+        v += weight2 * (d * d - v);
         p -= step_size * m / (sqrt(v) / root_correction2 + eps);
         """,
         "tinygen_adam",
@@ -258,6 +275,7 @@ def _make_cupy_backend() -> Backend:  # pragma: no cover - runs where a GPU is
             return cupy.asarray(array)
 
         def to_host(self, array: Array) -> np.ndarray:
+            self._ask()
             return cupy.asnumpy(array)
 
         def synchronize(self) -> None:
@@ -268,9 +286,6 @@ def _make_cupy_backend() -> Backend:  # pragma: no cover - runs where a GPU is
 
         def erf(self, x: Array) -> Array:
             return cupyx.scipy.special.erf(x)
-
-        def fuse(self, function: Callable) -> Callable:
-            return cupy.fuse(function)
 
         def sgd_step(self, p: Array, g: Array, velocity: Array | None, rule: SGDRule) -> None:
             has_velocity = velocity is not None
@@ -283,9 +298,8 @@ def _make_cupy_backend() -> Backend:  # pragma: no cover - runs where a GPU is
         def adam_step(self, p: Array, g: Array, m: Array, v: Array, rule: AdamRule) -> None:
             coupled = 0.0 if rule.decoupled else rule.weight_decay
             shrink = 1 - rule.lr * rule.weight_decay if rule.decoupled else 1.0
-            adam_kernel(
-                g, rule.step_size, rule.beta1, rule.beta2, rule.eps, rule.root_correction2, coupled, shrink, p, m, v
-            )
+            weights = 1 - rule.beta1, 1 - rule.beta2  # taken here, as float32 would lose three digits of 1 − 0.999
+            adam_kernel(g, rule.step_size, *weights, rule.eps, rule.root_correction2, coupled, shrink, p, m, v)
 
     return CupyBackend()
 

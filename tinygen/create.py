@@ -2,41 +2,50 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 from tinygen.autograd.tensor import Tensor
 from tinygen.backend import current
 
-Shape = int | tuple[int, ...]
+
+def zeros(*size: Any, dtype: Any = "float32", requires_grad: bool = False) -> Tensor:
+    """All 0; zeros(2, 3) and zeros((2, 3)) are the same."""
+    return Tensor(current().xp.zeros(_shape(size), dtype), requires_grad)
 
 
-def zeros(shape: Shape, dtype: Any = "float32", requires_grad: bool = False) -> Tensor:
-    """All 0."""
-    return Tensor(current().xp.zeros(shape, dtype), requires_grad)
+def ones(*size: Any, dtype: Any = "float32", requires_grad: bool = False) -> Tensor:
+    """All 1; ones(2, 3) and ones((2, 3)) are the same."""
+    return Tensor(current().xp.ones(_shape(size), dtype), requires_grad)
 
 
-def ones(shape: Shape, dtype: Any = "float32", requires_grad: bool = False) -> Tensor:
-    """All 1."""
-    return Tensor(current().xp.ones(shape, dtype), requires_grad)
+def full(size: Any, fill_value: float, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """All `fill_value`: float32 for a real number, int64 for a whole one, bool for a truth value."""
+    return Tensor(current().xp.full(_shape((size,)), fill_value, dtype or _dtype(fill_value)), requires_grad)
 
 
-def full(shape: Shape, value: float, dtype: Any = "float32", requires_grad: bool = False) -> Tensor:
-    """All `value`."""
-    return Tensor(current().xp.full(shape, value, dtype), requires_grad)
+def arange(
+    start: float, end: float | None = None, step: float = 1, *, dtype: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """start, start + step, … up to but without end (one argument: from 0 to it); whole numbers give int64."""
+    first, last = (0, start) if end is None else (start, end)
+    whole = all(isinstance(v, Integral) for v in (first, last, step))
+    return Tensor(current().xp.arange(first, last, step, dtype or ("int64" if whole else "float32")), requires_grad)
 
 
-def arange(start: float, stop: float | None = None, step: float = 1, dtype: Any = None) -> Tensor:
-    """start, start + step, … up to but without stop (one argument: from 0 to it); whole numbers stay int64."""
-    first, last = (0, start) if stop is None else (start, stop)
-    whole = all(isinstance(v, int) for v in (first, last, step))
-    return Tensor(current().xp.arange(first, last, step, dtype or ("int64" if whole else "float32")))
-
-
-def zeros_like(x: Tensor) -> Tensor:
+def zeros_like(x: Tensor, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Zeros of x's shape and dtype, on its backend."""
-    return Tensor(x.backend.xp.zeros(x.shape, x.dtype))
+    return Tensor(x.backend.xp.zeros(x.shape, dtype or x.dtype), requires_grad)
 
 
-def ones_like(x: Tensor) -> Tensor:
+def ones_like(x: Tensor, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Ones of x's shape and dtype, on its backend."""
-    return Tensor(x.backend.xp.ones(x.shape, x.dtype))
+    return Tensor(x.backend.xp.ones(x.shape, dtype or x.dtype), requires_grad)
+
+
+def _shape(size: tuple) -> tuple:
+    return tuple(size[0]) if len(size) == 1 and isinstance(size[0], (tuple, list)) else size
+
+
+def _dtype(value: Any) -> str:
+    return "bool" if isinstance(value, bool) else "int64" if isinstance(value, Integral) else "float32"

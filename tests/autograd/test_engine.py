@@ -251,7 +251,7 @@ def test_ties_and_singular_points_follow_their_rules():
 @given(reals((3, 2)))
 def test_negative_axes_equal_positive_ones(x):
     t = leaf(x)
-    for operation in (F.sum, F.mean, F.amax, F.norm, lambda t, d: F.logsumexp(t, d), lambda t, d: F.cumsum(t, d)):
+    for operation in (F.sum, F.mean, F.amax, lambda t, d: F.norm(t, dim=d), F.logsumexp, F.cumsum):
         g1, g2 = (tinygen.grad((operation(t, dim) ** 2).sum(), t) for dim in (-1, 1))
         close(g1, g2.numpy())
 

@@ -1,5 +1,7 @@
 """Tensors: making them, reading them, writing into them."""
 
+import operator
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -35,6 +37,50 @@ def test_tensor_copies_and_numpy_copies():
     assert x.backend is backend.current()
 
 
+def test_what_is_no_number_makes_no_tensor():
+    for text in ("a", None, {}, 1j, object()):
+        with pytest.raises(TypeError, match=r"^tensor: expected a number, a nested list of them or an array, got"):
+            tinygen.tensor(text)
+    for nested in ([1j], ["a"], [None], [[1.0], [2.0, 3.0]]):
+        with pytest.raises(TypeError, match=r"^tensor: expected real numbers in a regular nesting, got"):
+            tinygen.tensor(nested)
+    for array in (np.array(["a"]), np.array([None]), np.ones(2, complex), np.complex64(1), np.array("2020", "M8[D]")):
+        with pytest.raises(TypeError, match=r"^tensor: expected real numbers or truth values, got"):
+            tinygen.tensor(array)
+    with pytest.raises(TypeError, match=r"^tensor: expected real numbers or truth values, got complex64"):
+        tinygen.tensor([1.0], dtype="complex64")
+
+
+def test_a_tensor_is_no_numpy_array_unasked():
+    x = tinygen.ones(2)
+    for convert in (np.asarray, np.array, lambda x: np.asarray(x, "float64"), lambda x: np.concatenate([x, x])):
+        with pytest.raises(TypeError, match=r"use \.numpy\(\)"):
+            convert(x)
+
+
+def test_data_and_grad_refuse_what_would_break_later():
+    x = tinygen.ones(2, requires_grad=True)
+    array = backend.current().from_host
+    with pytest.raises(TypeError, match=r"^data: a tensor that requires a gradient needs a floating-point array"):
+        x.data = array(np.arange(2))
+    for value in (3.0, [1.0, 2.0], x, np.float32(1)):
+        with pytest.raises(TypeError, match=r"^data: expected an array, got \w+; use tensor"):
+            x.data = value
+    close(x, np.ones(2))
+    x.detach().data = array(np.arange(2))  # one that requires no gradient may hold whole numbers
+    for value in (array(np.ones(2, np.float32)), 1.0):
+        with pytest.raises(TypeError, match=r"^grad: expected a tensor or None, got"):
+            x.grad = value
+    with backend.using("numpy" if x.backend.name != "numpy" else "strict"):
+        elsewhere = tinygen.ones(2)
+    for value in (tinygen.ones(3), tinygen.ones((2, 1)), tinygen.tensor(np.ones(2)), elsewhere):
+        with pytest.raises(ValueError, match=rf"^grad: expected \(2,\) float32 on {x.backend.name} as the tensor, got"):
+            x.grad = value
+    assert x.grad is None
+    x.grad = tinygen.ones(2)
+    x.grad = None
+
+
 def test_integers_refuse_gradients():
     with pytest.raises(TypeError, match="only floating-point tensors have gradients, this one is int64"):
         tinygen.tensor([1, 2], requires_grad=True)
@@ -43,13 +89,40 @@ def test_integers_refuse_gradients():
 
 
 @given(st.sampled_from(["+", "-", "*", "/", "**"]), st.booleans(), st.floats(0.5, 2, width=32))
-def test_numbers_keep_float32(operator, reflected, number):
+def test_numbers_keep_float32(sign, reflected, number):
     x = tinygen.ones((2,), requires_grad=True)
-    y = eval(f"number {operator} x" if reflected else f"x {operator} number")
+    y = eval(f"number {sign} x" if reflected else f"x {sign} number")
     assert y.dtype == np.float32
-    close(y, np.full(2, eval(f"number {operator} 1.0" if reflected else f"1.0 {operator} number")), rtol=1e-6)
+    close(y, np.full(2, eval(f"number {sign} 1.0" if reflected else f"1.0 {sign} number")), rtol=1e-6)
     y.sum().backward()
     assert x.grad.dtype == np.float32
+
+
+KINDS = [np.float64, np.float32, np.float16, np.longdouble, np.int64, np.uint8, np.bool_]
+BINARY = [operator.add, operator.sub, operator.mul, operator.truediv, operator.pow]
+
+
+@given(st.sampled_from(BINARY), st.booleans(), st.sampled_from(KINDS), st.sampled_from(["float32", "float64"]))
+def test_a_numpy_scalar_is_a_number(operation, reflected, kind, dtype):
+    """It takes the tensor's dtype, and gives what the Python number gives."""
+    values, gradients = [], []
+    for number in (kind(2), 1.0 if kind is np.bool_ else 2.0):
+        x = tinygen.tensor(np.array([1.5, 0.5], dtype), requires_grad=True)
+        y = operation(number, x) if reflected else operation(x, number)
+        y.sum().backward()
+        values.append(y)
+        gradients.append(x.grad)
+    for scalar, plain in (values, gradients):
+        assert isinstance(scalar, tinygen.Tensor)
+        assert scalar.dtype == dtype
+        close(scalar, plain.numpy(), rtol=1e-6)
+
+
+def test_scalars_that_are_no_numbers_are_refused():
+    x = tinygen.ones(2)
+    for scalar in (np.complex64(1), np.str_("a"), np.datetime64(1, "s"), 1j):
+        with pytest.raises(TypeError, match="multiply: expected tensors, arrays or numbers, got"):
+            F.multiply(x, scalar)
 
 
 def test_arrays_and_tensors_mix_either_way():

@@ -156,6 +156,9 @@ def test_each_verb_is_a_module_of_the_declared_form(name):
         (["list", "more"], 'unexpected argument "more"', "see tinygen list --help"),
         (["list", "--plugin"], "argument -p/--plugin: expected one argument", "see tinygen --help"),
         (["show"], "the following arguments are required: NAME", "see tinygen show --help"),
+        (["list", "--"], 'unexpected "--"', 'leave the "--" out'),
+        (["list", "--backend", "numppy"], '--backend: there is no backend "numppy"', 'did you mean "numpy"?'),
+        (["list", "--backend="], '--backend: there is no backend ""', "there is auto, cupy, numpy, strict"),
         (["list", "--strict=yes"], "argument --strict: ignored explicit argument 'yes'", "see tinygen --help"),
     ],
 )

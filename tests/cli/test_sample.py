@@ -8,7 +8,7 @@ from PIL import Image
 
 from tests.run.command import tinygen
 from tinygen import plot
-from tinygen.cli import main
+from tinygen.cli import main, sample
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +68,8 @@ def test_help_tells_the_options_of_the_algorithm(trained):
         (2, ("toy",), ["toy has to be trained first", "tinygen train toy"]),
         (2, ("strips",), ['there is no algorithm "strips"', '"stripes"']),
         (2, ("stripes", "--syze", "3"), ["unknown option --syze", '"--size"']),
+        (2, ("stripes", "--", "-n", "4"), ['-n stands after "--"', 'leave the "--" out']),
+        (2, ("stripes", "-n", "4", "--", "--size", "4"), ['unexpected "--"', 'leave the "--" out']),
         (2, ("stripes", "-n", "0"), ["-n must be at least 1"]),
         (2, ("stripes", "--seed", "-1"), ["--seed must be at least 0"]),
         (2, (), ["required", "RUN_OR_NAME"]),
@@ -79,6 +81,20 @@ def test_help_tells_the_options_of_the_algorithm(trained):
 def test_what_cannot_be_meant_is_refused(code, words, said):
     tinygen("sample", *words).refused(code, *said)
     assert os.listdir() == []
+
+
+@pytest.mark.parametrize(
+    ("out", "said"),
+    [
+        ("x.txt", "no image format"), ("no/x.png", "there is no folder"), (".", "no image format"),
+        ("folder.png", "is a folder"), ("/proc/x.png", "cannot be written"),
+    ],
+)  # fmt: skip
+def test_a_place_that_cannot_be_written_is_found_before_anything_is_drawn(out, said, monkeypatch):
+    monkeypatch.setattr(sample, "draw", lambda *arguments: pytest.fail("drawn in vain"))
+    os.mkdir("folder.png")
+    tinygen("sample", "stripes", "-o", out).refused(1, out, said)
+    assert os.listdir() == ["folder.png"]
 
 
 def test_a_run_takes_no_options_of_its_plugin(trained):

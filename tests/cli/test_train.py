@@ -144,6 +144,8 @@ def test_help_tells_the_options_of_the_verb_and_of_the_plugin():
         (3, ("toy", "--data", "not-data"), ["must return a Dataset, got a list"]),
         (3, ("locked",), ["cache['open files']: a checkpoint cannot keep this"]),
         (3, ("unfit",), ["Unfit cannot be trained"]),
+        (3, ("list",), ["list: fit must be a generator, it returned list"]),
+        (1, ("broken",), ["step 0: scale is NaN before training"]),
         (1, ("toy", "--resume"), ["there is no run of toy in runs/"]),
         (1, ("toy", "--resume", "--out", "x"), ["x: there is no run, checkpoint.safetensors is missing"]),
     ],
@@ -239,7 +241,41 @@ def test_data_that_changed_since_is_told():
     saved = checkpoint.read(Path("run"))
     saved.origin.images["count"] = 30
     checkpoint.write(Path("run"), saved)
-    tinygen("train", "toy", "--out", "run", "--resume").refused(1, "made with count 30, not 20")
+    tinygen("train", "toy", "--out", "run", "--resume").refused(1, "made with data count 30, not 20", "start a new one")
+
+
+def test_other_images_of_the_same_number_and_shape_are_told(monkeypatch):
+    tinygen("train", "toy", *SHORT, "--out", "run")
+    monkeypatch.setenv("TOY_DOTS", "7")  # the seed of the dots
+    done = tinygen("train", "toy", "--out", "run", "--resume", "--steps", 6)
+    done.refused(
+        1, "run: dots holds other images or labels than it was made with", "start a new run with another --out"
+    )
+    monkeypatch.setenv("TOY_DOTS", "0")
+    assert tinygen("train", "toy", "--out", "run", "--resume", "--steps", 6, "--quiet").code == 0
+
+
+def pictures(folder, *names):
+    os.makedirs(folder)
+    for shade, name in enumerate(names):
+        Image.new("RGB", (4, 4), (40 * shade, 0, 0)).save(Path(folder, name))
+
+
+def test_a_run_on_a_folder_goes_on_from_anywhere(monkeypatch):
+    pictures("here/pictures", "a.png", "b.png", "c.png")
+    out = Path("run").absolute()
+    monkeypatch.chdir("here")
+    assert tinygen("train", "toy", "--data", "folder:pictures", *SHORT[:2], "--quiet", "--out", out).code == 0
+    pictures("elsewhere/pictures", "d.png", "e.png", "f.png")
+    monkeypatch.chdir("elsewhere")
+    assert checkpoint.read(out).origin.data == f"folder:{out.parent / 'here' / 'pictures'}"
+    resume = ("train", "toy", "--resume", "--quiet", "--out", out, "--steps", 6)
+    assert tinygen(*resume).code == 0
+    tinygen(*resume, "--data", "folder:pictures").refused(1, "made with --data folder:", "here/pictures, not folder:")
+    monkeypatch.chdir("..")
+    assert tinygen(*resume, "--data", "folder:elsewhere/../pictures").code == 0
+    os.rename("pictures/a.png", "pictures/z.png")
+    tinygen(*resume).refused(1, "holds other images or labels")
 
 
 def test_another_backend_goes_on_with_a_remark():
@@ -282,6 +318,21 @@ def test_a_signal_lets_the_step_end_and_saves(name):
     assert tinygen(*words, "--fault", "none", "--out", "straight").code == 0
     saved, straight = checkpoint.read(Path("run")), checkpoint.read(Path("straight"))
     assert all(np.array_equal(saved.arrays[name], straight.arrays[name]) for name in straight.arrays)
+
+
+def test_what_to_type_next_names_the_plugins_and_data_again(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'plugins'}")
+    os.mkdir("my plugins")
+    words = ("--data", "dots", "--sample-every", 0, "--plugins-dir", "my plugins", "--data-dir", "far")
+    done = process("train", "toy", *words, "--steps", 10, "--fault", "SIGTERM", "--out", "a run")
+    again = f"-p {PLUGIN} --plugins-dir 'my plugins' --data-dir far"
+    assert f"tinygen train toy --out 'a run' --steps 10 --resume {again}\n" in done.stderr
+    hints = tinygen("train", "toy", *words, "--steps", 2, "--out", "b").err.splitlines()[-3:]
+    plugins = again.removesuffix(" --data-dir far")
+    assert [line.strip() for line in hints] == [
+        f"tinygen sample b -n 64 -o grid.png {plugins}", f"tinygen evaluate b {again}",
+        f"tinygen train toy --out b --resume --steps 4 {again}",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 1), ("SIGTERM", -signal.SIGTERM)])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinygen.data import ArrayImages, Batches, DataRequest, Dataset, DrawnImages
+from tinygen.data import ArrayImages, Batches, DataRequest, Dataset, DrawnImages, dataset
 from tinygen.errors import DataError
 from tinygen.random import Stream
 
@@ -121,6 +123,79 @@ def test_drawn_images_are_drawn_once_and_only_when_asked_for():
     np.testing.assert_allclose(images.images(wanted)[:, 0, 1, 1] * 255, wanted, rtol=1e-6)
     assert images.labels(np.array([1, 2])).tolist() == [11, 12]
     assert drawn == [1, 4, 2]
+
+
+def counted(calls):
+    def picture(index: int) -> tuple[np.ndarray, int]:
+        calls.append(index)
+        return np.full((3, 4, 4), index % 256, np.uint8), index
+
+    return picture
+
+
+@given(wanted=st.lists(st.integers(0, 19), min_size=1, max_size=30), room=st.integers(0, 25))
+def test_only_what_fits_is_kept_and_the_rest_is_drawn_again(wanted, room):
+    calls: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dataset, "KEEP_BYTES", 48 * room)
+        images = DrawnImages(20, (3, 4, 4), counted(calls))
+    for _ in range(2):
+        pixels = images.images(np.array(wanted))
+        assert pixels.shape == (len(wanted), 3, 4, 4) and pixels.dtype == np.float32
+        np.testing.assert_allclose(pixels[:, 2, 3, 1] * 255, wanted, rtol=1e-6)
+        assert images.labels(np.array(wanted)).tolist() == wanted  # of what was drawn once, no picture is drawn
+    kept = {index for index in wanted if index < room}
+    assert sorted(index for index in calls if index < room) == sorted(kept)
+    assert [index for index in calls if index >= room] == [index for index in wanted if index >= room] * 2
+
+
+def test_a_batch_draws_each_of_its_images_once(monkeypatch):
+    monkeypatch.setattr(dataset, "KEEP_BYTES", 0)
+    calls: list[int] = []
+    batches = Batches(DrawnImages(12, (3, 4, 4), counted(calls)), 4, Stream(0))
+    labels = [label for batch in draw(batches, 3) for label in batch]
+    assert calls == labels and sorted(calls) == list(range(12))
+
+
+def test_large_drawn_images_take_no_more_memory_than_small_ones():
+    for side in (28, 256, 512):
+        tracemalloc.start()
+        images = DrawnImages(20_000, (3, side, side), lambda index, side=side: (np.ones((3, side, side), np.uint8), 1))
+        for start in range(0, 60, 3):
+            images.images(np.arange(10_000 + start, 10_003 + start))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert len(images) == 20_000 and peak < 90 << 20
+
+
+def test_a_data_set_is_known_again_by_its_training_images():
+    def digest(pixels, classes=None):
+        return Dataset("x", {"train": ArrayImages(pixels, classes)}, (1, 2, 2)).digest()
+
+    pixels, classes = np.arange(80, dtype=np.uint8).reshape(20, 1, 2, 2), np.arange(20)
+    known = digest(pixels, classes)
+    assert known == digest(pixels.copy(), classes.copy()) and len(known) == 16
+    changed, relabelled = pixels.copy(), classes.copy()
+    changed[7, 0, 1, 1] += 1
+    relabelled[13] = 0
+    others = [
+        digest(changed, classes), digest(pixels, relabelled), digest(pixels), digest(pixels[:-1], classes[:-1]),
+        digest(pixels.reshape(20, 1, 4, 1), classes), digest(pixels[:0], classes[:0]),
+    ]  # fmt: skip
+    assert len({known, *others}) == 7
+
+
+def test_of_drawn_images_some_stand_for_all():
+    calls: list[int] = []
+
+    def digest(count, draw):
+        return Dataset("x", {"train": DrawnImages(count, (3, 4, 4), draw)}, (3, 4, 4)).digest()
+
+    known = digest(60_000, counted(calls))
+    assert len(calls) < 40 and known == digest(60_000, counted([]))
+    assert known != digest(60_001, counted([]))
+    assert known != digest(60_000, lambda index: (np.zeros((3, 4, 4), np.uint8), index))
+    assert known != digest(60_000, lambda index: (counted([])(index)[0], 1))
 
 
 def test_a_data_set_tells_its_spec_and_its_splits():

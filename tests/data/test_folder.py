@@ -56,6 +56,27 @@ def test_class_folders_are_the_classes_in_the_order_of_their_names(tmp_path):
     assert labels.tolist() == [0, 0, 1] and labels.dtype == np.int64
 
 
+def test_a_folder_is_known_again_by_names_sizes_and_labels(tmp_path):
+    def digest():
+        return load(tmp_path).digest()
+
+    for name in ("cat/a", "cat/b", "dog/c"):
+        paint(tmp_path / f"{name}.bmp")
+    known = digest()
+    assert digest() == known
+    changes = [
+        lambda: (tmp_path / "cat" / "b.bmp").rename(tmp_path / "cat" / "z.bmp"),
+        lambda: paint(tmp_path / "dog" / "d.bmp"),
+        lambda: (tmp_path / "dog" / "d.bmp").write_bytes((tmp_path / "dog" / "d.bmp").read_bytes() + b"more"),
+        lambda: (tmp_path / "dog" / "d.bmp").rename(tmp_path / "cat" / "zz.bmp"),
+    ]
+    seen = {known}
+    for change in changes:
+        change()
+        assert digest() not in seen
+        seen.add(digest())
+
+
 def test_hidden_files_and_other_files_are_passed_over(tmp_path):
     paint(tmp_path / "a.png", grey=7)
     paint(tmp_path / ".hidden.png")

@@ -52,6 +52,27 @@ def test_a_fixture_of_that_name_in_another_suite_is_left_alone(suite):
     run(suite).assert_outcomes(passed=1)
 
 
+@pytest.mark.parametrize("settings", ["", "action='store_true', "])
+def test_an_option_that_another_plugin_has_stays_that_plugins(suite, settings):
+    options = ("--backend", "--slow", "--equations")
+    registered = "".join(f"    parser.addoption('{name}', {settings}dest='their' + '{name[2:]}')\n" for name in options)
+    suite.makepyfile(their_plugin=f"def pytest_addoption(parser):\n{registered}")
+    suite.makepyfile("""
+        import tinygen, pytest
+
+        def test_it(backend, request):
+            assert request.config.getoption("their" + "slow")
+
+        @pytest.mark.slow
+        def test_slow():
+            pass
+    """)
+    suite.syspathinsert()
+    said = ["--slow"] if settings else ["--slow", "postgres", "--backend", "postgres"]
+    result = suite.runpytest_subprocess("-p", "their_plugin", *PLUGIN, "-p", "no:cacheprovider", *said)
+    result.assert_outcomes(passed=2, skipped=1)
+
+
 # ---------------------------------------------------------------- slow tests
 
 SLOW = "import pytest{0}\n@pytest.mark.slow\ndef test_slow(): pass\ndef test_fast(): pass\n"

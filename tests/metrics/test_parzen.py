@@ -22,5 +22,8 @@ def test_refusals():
     place = backend.current().from_host
     with pytest.raises(ValueError, match=r"must be \(n, d\) and \(N, d\), got \(2, 3\) and \(2, 4\)"):
         parzen.parzen_log_likelihood(place(np.ones((2, 3))), place(np.ones((2, 4))), 0.1)
+    for x, samples in ((0, 2), (2, 0), (0, 0)):
+        with pytest.raises(ValueError, match=rf"one row or more, got \({x}, 3\) and \({samples}, 3\)"):
+            parzen.parzen_log_likelihood(place(np.ones((x, 3))), place(np.ones((samples, 3))), 0.1)
     with pytest.raises(ValueError, match="sigma must be positive, got 0"):
         parzen.parzen_log_likelihood(place(np.ones((2, 3))), place(np.ones((2, 3))), 0)

@@ -100,12 +100,110 @@ def test_modes_gradients_and_repr():
     assert len(net.body) == 3 and isinstance(net.body[1], nn.LeakyReLU)
 
 
-def test_a_shared_parameter_counts_once():
+def test_what_is_shared_counts_once_but_has_all_its_names_in_the_state():
     net = nn.Module()
     net.a = nn.Linear(2, 2, random=Stream(0))
     net.b = net.a
-    assert len(list(net.parameters())) == 2
-    assert len(net.state_dict()) == 4  # PyTorch names both
+    net.c = nn.Module()
+    net.c.weight = net.a.weight
+    assert [name for name, _ in net.named_parameters()] == ["a.weight", "a.bias"]
+    assert [name for name, _ in net.named_modules()] == ["", "a", "c"]
+    assert [name for name, _ in net.named_modules(remove_duplicate=False)] == ["", "a", "b", "c"]
+    assert [name for name, _ in net.named_children()] == ["a", "c"]
+    assert len(list(net.modules())) == 3
+    assert list(net.state_dict()) == ["a.weight", "a.bias", "b.weight", "b.bias", "c.weight"]
+    assert "(b): Linear" in repr(net)
+
+
+@pytest.mark.parametrize("kind", [nn.Parameter, nn.Buffer])
+def test_parameters_and_buffers_share_memory_and_count_of_writes_with_their_tensor(kind):
+    t, w = tinygen.tensor([1.0, 2.0]), tinygen.tensor([3.0, 4.0], requires_grad=True)
+    p = kind(t)
+    assert p.requires_grad == (kind is nn.Parameter) and not t.requires_grad
+    loss = (w * t).sum()
+    with tinygen.no_grad():
+        p[0] = 5.0
+    close(t, np.array([5.0, 2.0]))
+    with pytest.raises(RuntimeError, match="was written to after the forward pass"):
+        loss.backward()
+    with pytest.raises(TypeError, match=f"{kind.__name__}: expected an array or a tensor, got list"):
+        kind([1.0, 2.0])
+    with pytest.raises(TypeError, match=f"{kind.__name__}: expected an array or a tensor, got float32"):
+        kind(np.float32(1.0))
+
+
+def test_a_parameter_of_a_result_is_a_leaf():
+    x = tinygen.tensor([1.0, 2.0], requires_grad=True)
+    p = nn.Parameter(x * 2)
+    (p * p).sum().backward()
+    close(p.grad, np.array([4.0, 8.0]))
+    assert x.grad is None and p.node is None
+
+
+def test_a_parameter_is_not_lost_to_a_plain_tensor():
+    layer = nn.BatchNorm1d(2)
+    for name, kind in (("weight", "Parameter"), ("running_mean", "Buffer")):
+        with pytest.raises(TypeError, match=f"BatchNorm1d: {name} is a {kind}, got a plain tensor; assign to {name}"):
+            setattr(layer, name, getattr(layer, name) * 2)
+    layer.weight = nn.Parameter(tinygen.ones(2))
+    layer.bias = None
+    layer.extra = tinygen.ones(2)
+    assert "bias" not in layer.state_dict() and "extra" not in layer.state_dict() and "weight" in layer.state_dict()
+
+
+def test_loading_writes_into_the_memory_that_is_there():
+    layer = nn.Linear(2, 1, random=Stream(0))
+    view, memory = layer.weight.detach(), layer.weight.data
+    loss = layer(tinygen.tensor([[1.0, 2.0]], requires_grad=True)).sum()
+    layer.load_state_dict({"weight": [[5, 6]], "bias": nn.Parameter(tinygen.ones(1))})
+    close(view, np.array([[5.0, 6.0]]))
+    close(layer.bias, np.ones(1))
+    assert layer.weight.data is memory and view.dtype == np.float32
+    with pytest.raises(RuntimeError, match="was written to after the forward pass"):
+        loss.backward()
+
+
+def test_loading_takes_arrays_of_the_device_and_keeps_what_it_was_given_apart(backend):
+    layer = nn.Linear(2, 1, bias=False, random=Stream(0))
+    given = backend.from_host(np.array([[1.0, 2.0]]))
+    layer.load_state_dict({"weight": given})
+    given[...] = 0
+    close(layer.weight, np.array([[1.0, 2.0]]))
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("weight", np.ones(2, complex)), ("weight", np.array(["a", "b"])), ("weight", np.array([1.0, None])),
+        ("num_batches_tracked", np.array(2.5)),
+    ],
+)  # fmt: skip
+def test_loading_refuses_numbers_of_another_kind_and_changes_nothing(name, array):
+    layer = nn.BatchNorm1d(2)
+    state = layer.state_dict() | {"bias": np.ones(2), name: array}
+    with pytest.raises(ValueError, match=f"BatchNorm1d: {name} is {array.dtype}, the module has"):
+        layer.load_state_dict(state)
+    close(layer.bias, np.zeros(2))
+
+
+def test_sequential_is_a_sequence():
+    layers = [nn.Linear(2, 2, random=Stream(i)) for i in range(2)] + [nn.ReLU(), nn.Tanh()]
+    net = nn.Sequential(*layers)
+    assert len(net) == 4 and len(nn.Sequential()) == 0
+    assert all(a is b for a, b in zip(net, layers, strict=True))
+    assert all(net[i] is layers[i] for i in range(-4, 4))
+    for part in (slice(1, 3), slice(None, -1), slice(None, None, -1), slice(9, None)):
+        assert isinstance(net[part], nn.Sequential)
+        assert all(a is b for a, b in zip(net[part], layers[part], strict=True))
+    assert list(net[1:].state_dict()) == ["1.weight", "1.bias"]  # the names stay, as in PyTorch
+    x = tinygen.ones((3, 2))
+    close(net[2:](net[:2](x)), net(x).numpy(), rtol=0, atol=0)
+    close(nn.Sequential(layers[2], layers[2])(x), np.ones((3, 2)))  # one layer in two places is applied twice
+    for index in (4, -5):
+        with pytest.raises(IndexError, match=f"Sequential: index {index} is out of range for 4 modules"):
+            net[index]
+    with pytest.raises(TypeError, match=r"Sequential: expected modules, argument 0 is of type list; unpack a list"):
+        nn.Sequential(layers)
 
 
 @given(reals((4, 3)), st.integers(0, 100))
@@ -130,10 +228,11 @@ def test_batch_norm_trains_and_evaluates():
     x = tinygen.tensor(data)
     y = layer(x)
     close(y.mean(0), np.zeros(3), atol=1e-5)
-    close(y.var(0, 0), np.ones(3), rtol=1e-3)
+    close(y.var(0, correction=0), np.ones(3), rtol=1e-3)
     close(layer.running_mean, 0.25 * data.mean(0), rtol=1e-5)
     close(layer.running_var, 0.75 + 0.25 * data.var(0, ddof=1), rtol=1e-4)
-    assert layer.num_batches_tracked.item() == 1
+    assert layer.num_batches_tracked.item() == 1 and layer.num_batches_tracked.dtype == np.int64
+    assert isinstance(layer.num_batches_tracked.data, layer.weight.backend.array_type)  # and no scalar of the host
     layer.eval()
     expected = (data - 0.25 * data.mean(0)) / np.sqrt(0.75 + 0.25 * data.var(0, ddof=1) + 1e-5)
     close(layer(x), expected, rtol=1e-4, atol=1e-5)

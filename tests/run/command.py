@@ -31,8 +31,8 @@ class Done(NamedTuple):
 
 
 def tinygen(*words):
-    """Run `tinygen words… -p toy_plugin.py`."""
+    """Run `tinygen -p toy_plugin.py words…`."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = main([*map(str, words), "-p", str(PLUGIN)])
+        code = main(["-p", str(PLUGIN), *map(str, words)])
     return Done(code, out.getvalue(), err.getvalue())

@@ -22,7 +22,8 @@ from tinygen.run import Checkpoint, Origin, checkpoint
 
 ORIGIN = Origin(
     name="toy", provider="toys", config={"lr": 0.1, "widths": [3, 4], "steps": 5}, seed=3, data="folder:PATH",
-    image_size=None, grey=False, images={"channels": 1, "classes": ["é"]},
+    image_size=None, grey=False, digest="00ff",
+    images={"name": "x", "channels": 1, "height": 2, "width": 3, "count": 4, "classes": ["é"]},
 )  # fmt: skip
 
 
@@ -143,10 +144,93 @@ def test_another_format_is_told_with_the_version_that_reads_it(file):
     refused(file.parent, "format 2", "reads format 1", "9.9")
 
 
-@pytest.mark.parametrize("text", ["[1]", "{}", '{"format": "1"}', '{"format": "1", "origin": {"x": 1}}', "{"])
-def test_a_header_that_lacks_something_is_told(file, text):
+def write_text(file, text):
     file.write_bytes(safetensors.numpy.save({}, {"tinygen": text, "tinygen.crc32": checkpoint._checksum(text, {})}))
-    refused(file.parent, "header is damaged")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[1]", "the header is a list"), ("{}", "the header lacks format, versions"), ("{", "Expecting"),
+        ('{"format": "1"}', "the header lacks versions"), ("[" * 100_000, "recursion"), ('"x"', "the header is a str"),
+    ],
+)  # fmt: skip
+def test_a_header_that_lacks_something_is_told(file, text, said):
+    write_text(file, text)
+    refused(file.parent, "header is damaged", said)
+
+
+@pytest.fixture(scope="module")
+def document(tmp_path_factory):
+    """The JSON of a good checkpoint."""
+    folder = tmp_path_factory.mktemp("document")
+    checkpoint.write(folder, make({}))
+    with safetensors.safe_open(folder / checkpoint.FILE, "numpy") as file:
+        return file.metadata()["tinygen"]
+
+
+HEADER = {
+    "versions": "object",
+    "step": "whole",
+    "drawn": "whole",
+    "seconds": "number",
+    "backend": "text",
+    "table": "object",
+}
+ORIGIN_HOLDS = {
+    "name": "text", "provider": "text", "config": "object", "seed": "whole", "data": "text", "grey": "truth",
+    "image_size": "whole or none", "digest": "text",
+}  # fmt: skip
+IMAGES = {"name": "text", "channels": "whole", "height": "whole", "width": "whole", "count": "whole", "classes": "list"}
+VALUES = {
+    "object": {"a": 1}, "list": ["a"], "text": "x", "whole": 3, "whole or none": None, "number": 1.5, "truth": False,
+}  # fmt: skip
+FITTING = {"number": {"whole"}, "whole or none": {"whole"}}  # besides a value of its own kind
+FIELDS = [
+    *((("the header",), name, kind) for name, kind in HEADER.items()),
+    *((("origin",), name, kind) for name, kind in ORIGIN_HOLDS.items()),
+    *((("origin", "images"), name, kind) for name, kind in IMAGES.items()),
+]
+
+
+@given(st.sampled_from(FIELDS), st.sampled_from(["missing", "unknown", *VALUES]))
+def test_a_header_with_a_malformed_field_is_told_by_name(document, file, field, change):
+    (owner, name, kind), changed = field, json.loads(document)
+    holder = changed
+    for step in owner if owner != ("the header",) else ():
+        holder = holder[step]
+    if change == "missing":
+        del holder[name]
+    elif change == "unknown":
+        holder["stranger"] = 1
+    else:
+        holder[name] = VALUES[change]
+    write_text(file, json.dumps(changed))
+    if change in {kind} | FITTING.get(kind, set()):
+        checkpoint.read(file.parent)
+        return
+    said = {"missing": f"lacks {name}", "unknown": "has the unknown stranger"}
+    refused(file.parent, "header is damaged: ", ".".join(owner), said.get(change, f"{name} of {'.'.join(owner)} is "))
+
+
+@pytest.mark.parametrize("versions", [None, [], {}, {"tinygen": None}])
+def test_another_format_without_its_version_is_told(file, versions):
+    write_text(file, json.dumps({"format": 2, "versions": versions}))
+    refused(file.parent, "format 2", "reads format 1", "restore the file")
+
+
+@pytest.mark.parametrize(("kind", "size"), [("BF16", 2), ("F8_E4M3", 1), ("F8_E5M2", 1), ("C64", 8)])
+def test_arrays_of_types_that_no_checkpoint_holds_are_told(whole, file, kind, size):
+    n = int.from_bytes(whole[:8], "little")
+    header = json.loads(whole[8 : 8 + n])
+    header["b"] = {"dtype": kind, "shape": [8 // size], "data_offsets": header["b"]["data_offsets"]}
+    text = json.dumps(header).encode()
+    file.write_bytes(len(text).to_bytes(8, "little") + text + whole[8 + n :])
+    refused(file.parent, f"b is of type {kind}", "restore the file")
+    del header["__metadata__"]
+    text = json.dumps(header).encode()
+    file.write_bytes(len(text).to_bytes(8, "little") + text + whole[8 + n :])
+    refused(file.parent, "not a checkpoint of tinygen")
 
 
 # ---------------------------------------------------------------- what was there survives
@@ -208,6 +292,21 @@ def test_a_config_that_json_cannot_hold_is_the_plugins_fault():
 def test_options_that_the_plugin_has_no_more_are_named():
     with pytest.raises(CheckpointError, match="run: made with the options depth, width"):
         checkpoint.config_from(Config, {"lr": 1.0, "width": 3, "depth": 2}, Path("run"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Picky:
+    lr: float = 0.1
+
+    def __post_init__(self):
+        if not self.lr > 0:
+            raise ValueError("lr must be positive")
+
+
+@pytest.mark.parametrize("lr", [-1, "fast", None])
+def test_options_that_the_plugin_does_not_take_are_told(lr):
+    with pytest.raises(CheckpointError, match="run: made with options that the plugin does not take: "):
+        checkpoint.config_from(Picky, {"lr": lr}, Path("run"))
 
 
 def test_a_run_of_something_else_is_refused_with_both_values():

@@ -34,7 +34,7 @@ def make(folder, factory=toy_plugin.Toy, seed=0, **options):
     data = toy_plugin.dots(DataRequest())
     origin = Origin(
         name="toy", provider="toys", config=checkpoint.config_values(config), seed=seed, data="dots", image_size=None,
-        grey=False, images=checkpoint.image_values(data.spec),
+        grey=False, images=checkpoint.image_values(data.spec), digest=data.digest(),
     )  # fmt: skip
     return Run(folder, origin, factory, config, data)
 
@@ -236,11 +236,29 @@ def test_what_fit_raises_comes_through_as_it_is(tmp_path):
 def test_what_cannot_be_trained_is_told_before_there_is_a_folder(tmp_path):
     with pytest.raises(PluginError, match="fit must be a generator, it returned list"):
         train(make(tmp_path / "a", toy_plugin.List), 3)
+    with pytest.raises(PluginError, match="fit must be a generator, it returned list"):
+        make(tmp_path / "a", toy_plugin.List).checked()
     with pytest.raises(PluginError, match="Unfit cannot be trained"):
         make(tmp_path / "b", toy_plugin.Unfit)
     with pytest.raises(PluginError, match=r"cache\['open files'\]: a checkpoint cannot keep this"):
         train(make(tmp_path / "c", toy_plugin.Locked), 3)
     assert os.listdir(tmp_path) == []
+
+
+def test_a_fit_that_hands_on_a_generator_is_called_once(tmp_path):
+    calls = []
+
+    class Indirect(toy_plugin.Toy):
+        def fit(self, batches):
+            calls.append(next(batches))
+            return super().fit(batches)
+
+    run = make(tmp_path, Indirect)
+    run.checked()
+    train(run, 2, OFTEN)
+    assert len(calls) == 1 and run.batches.drawn == 3
+    train(run, 3, OFTEN)  # the first generator is closed
+    assert len(calls) == 2 and run.step == 3
 
 
 class Draws(Sampler):

@@ -2,7 +2,9 @@
 
 import copy
 import dataclasses
+import enum
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,6 +17,12 @@ from tinygen.random import Stream
 from tinygen.run.state import capture, restore
 
 pytestmark = pytest.mark.usefixtures("backend")
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    a: object
+    b: object
 
 
 class Thing:
@@ -265,7 +273,7 @@ def test_functions_and_frozen_dataclasses_stay_as_they_are():
     def make(lr, items):
         return Thing(
             settings=Settings(lr), act=functional.relu, kind=Thing, xp=np, place=backend.current(),
-            bound=[].append, layers=[functional.relu, *items, Settings],
+            bound="x".upper, layers=[functional.relu, *items, Settings],
         )  # fmt: skip
 
     before, after = make(1, [3]), make(2, [4])
@@ -273,6 +281,48 @@ def test_functions_and_frozen_dataclasses_stay_as_they_are():
     assert after.settings.lr == 2
     assert after.layers == [functional.relu, 3, after.layers[2]]
     assert capture(before)[0] == {}
+
+
+class Phase(enum.Enum):
+    WARM = enum.auto()
+    HOT = enum.auto()
+
+
+def test_the_member_of_an_enum_comes_back():
+    after = Thing(phase=Phase.WARM, phases=[])
+    restore(after, *saved(Thing(phase=Phase.HOT, phases=[3])))
+    assert after.phase is Phase.HOT and Phase.WARM.name == "WARM"
+
+
+def of_each_kind(weight):
+    """Constants that hold `weight`."""
+    return {
+        "closure": lambda: weight, "partial": partial(functional.relu, weight), "method": weight.numpy,
+        "frozen": Pair(1, (weight,)), "default": lambda w=weight: w,
+    }  # fmt: skip
+
+
+def test_what_a_constant_holds_may_be_state_that_is_kept_elsewhere():
+    def make(value):
+        weight = tensor([value])
+        return Thing(weight=weight, **of_each_kind(weight))
+
+    after = make(0.0)
+    restore(after, *saved(make(1.0)))
+    held = [after.closure(), after.partial.args[0], after.method.__self__, after.frozen.b[0], after.default()]
+    assert all(weight is after.weight for weight in held) and after.weight.item() == 1.0
+
+
+def test_one_array_under_two_names_stays_one():
+    def make(value):
+        weight = tensor([value, value])
+        return Thing(weight=weight, copies=[weight.detach(), weight, weight.data], raw=weight.data)
+
+    after = make(0.0)
+    restore(after, *saved(make(1.0)))
+    after.raw[...] = 5.0
+    assert {id(after.weight.data), id(after.copies[0].data), id(after.copies[2])} == {id(after.raw)}
+    assert after.copies[1] is after.weight and after.copies[0].numpy().tolist() == [5.0, 5.0]
 
 
 def test_host_arrays_stay_on_the_host_and_device_arrays_on_the_device():

@@ -155,6 +155,16 @@ class List(Trainable):
         return [Step()]
 
 
+class Broken(Trainable):
+    """Is not a number from the beginning."""
+
+    def __init__(self, config, data, random):
+        self.scale = tensor([float("nan")])
+
+    def fit(self, batches):
+        yield Step()
+
+
 class Locked(Trainable):
     """Holds what no checkpoint can."""
 
@@ -198,9 +208,12 @@ def _set(count, shape, seed):
 
 
 def dots(request):
-    """20 random images, 4 × 4 and grey, or as asked for; "few" makes it 10."""
+    """20 random images, 4 × 4 and grey, or as asked for; "few" makes it 10. $TOY_DOTS is their seed."""
     shape = (1 if request.grey else 3, request.size or 4, request.size or 4)
-    splits = {"train": _set(10 if request.argument == "few" else 20, shape, 0), "test": _set(5, shape, 1)}
+    splits = {
+        "train": _set(10 if request.argument == "few" else 20, shape, int(os.environ.get("TOY_DOTS", 0))),
+        "test": _set(5, shape, 1),
+    }
     return Dataset("dots", splits, shape, classes=("even", "odd"))
 
 
@@ -225,6 +238,7 @@ def tinygen_algorithms():
         _spec("toy", "Toy", verbs=("train", "sample", "evaluate")),
         _spec("planned", "Toy", "Planned"),
         _spec("list", "List"),
+        _spec("broken", "Broken"),
         _spec("locked", "Locked"),
         _spec("unfit", "Unfit"),
         _spec("stripes", "StripeSampler", "Stripes", ("sample", "evaluate")),

@@ -57,15 +57,18 @@ def backpropagate(
                 return arrived
             node = heappop(heap)[1]
             slots = arrived[node] if node in targets else arrived.pop(node)
-            edges = node.edges
+            gradients, edges, needs = (), node.edges, node.needs
             if wanted is not None:
+                if node not in wanted:  # a target with nothing asked for below it
+                    continue
                 edges = [e if e and (e[0] in wanted or e[0] in targets) else None for e in edges]
                 node.needs = [e is not None for e in edges]
-            gradients = _gradients_of(node, slots) if wanted is None or node in wanted else ()
+            try:
+                gradients = _gradients_of(node, slots)
+            finally:
+                node.needs = needs
             if not retain_graph:
                 node.release()
-            elif wanted is not None:
-                node.needs = [e is not None for e in node.edges]
     finally:
         mode.recording = recording
 
@@ -123,12 +126,20 @@ def _seed(output: Tensor, gradient: Tensor | None) -> Tensor:
 
 
 def backward(output: Tensor, gradient: Tensor | None, create_graph: bool, retain_graph: bool) -> None:
-    """Tensor.backward: add what arrives to the leaves' `grad`."""
-    arrived = backpropagate([(output, _seed(output, gradient))], create_graph, retain_graph)
+    """Tensor.backward: add what arrives to the leaves' `grad`, each of which is memory of its own."""
+    seed = _seed(output, gradient)
+    arrived = backpropagate([(output, seed)], create_graph, retain_graph)
     recording, mode.recording = mode.recording, create_graph
+    taken = {id(seed._data)}
     try:
-        for leaf, (gradient_,) in arrived.items():
-            leaf.grad = gradient_ if leaf.grad is None else leaf.grad + gradient_
+        for leaf, (arriving,) in arrived.items():
+            array = arriving._data
+            if leaf.grad is not None:
+                arriving = leaf.grad + arriving
+            elif arriving.requires_grad or id(array) in taken or not array.flags.owndata:
+                arriving = arriving * 1.0  # a copy: this one is the graph's, another leaf's or a view
+            taken.add(id(array))
+            leaf.grad = arriving
     finally:
         mode.recording = recording
 
@@ -143,7 +154,8 @@ def grad(
     """d outputs / d inputs, contracted with `grad_outputs` and summed over the outputs; `.grad` stays untouched.
 
     Returns a tensor for each input in their order (one tensor where `inputs` is one), None for an input that was not
-    used. Only the part of the graph that leads to the inputs is walked. `create_graph` as in `Tensor.backward`.
+    used. Only the part of the graph that leads to the inputs is walked, and freed unless it is retained; where a part
+    that was freed before might lead to them, RuntimeError. `create_graph` as in `Tensor.backward`.
     """
     single = isinstance(inputs, Tensor)
     outputs_ = (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
@@ -171,7 +183,10 @@ def _nodes_leading_to(targets: frozenset, roots: list[Function]) -> set:
     """The nodes below `roots` from which a path leads to a target: found by one walk, oldest node first."""
     below, stack = set(roots), list(roots)
     while stack:
-        for edge in stack.pop().edges:
+        node = stack.pop()
+        if node.sequence < 0:  # released: what it led to is not known any more
+            raise _freed(node)
+        for edge in node.edges:
             if edge is not None and isinstance(edge[0], Function) and edge[0] not in below:
                 below.add(edge[0])
                 stack.append(edge[0])

@@ -31,7 +31,7 @@ from tinygen.errors import AnomalyError, BackendError
 
 _count = itertools.count().__next__
 _array_types = _backend.array_types
-_SCALARS = (bool, int, float, np.generic)
+_NUMBERS = (bool, int, float)
 
 
 class Function:
@@ -40,7 +40,7 @@ class Function:
     saves_inputs: tuple[int, ...] = ()
     saves_outputs: tuple[int, ...] = ()  # where the derivative is written in the result, as that of exp
     fills_zeros = True  # several outputs: backward gets zeros for an output that nothing used; False gives None
-    is_view = False  # the output shares the first input's memory
+    is_view = False  # the output shares the first input's memory, where the library need not copy
 
     # Filled in where the call is recorded; `release` empties the instance again.
     # per input that needs a gradient: (the node that made it, or the leaf itself; which of the node's outputs; shape;
@@ -81,23 +81,24 @@ class Function:
                 if owner is None and kind in _array_types:
                     owner = kind
                 else:
-                    self._check_operand(x, arrays)
+                    arrays[-1] = self._operand(x, arrays)
         result = self.forward(*arrays)
         if type(result) is tuple:
             result = outputs = tuple([Tensor(y if type(y) in _array_types else _as_array(y, owner)) for y in result])
         else:
             result = Tensor(result if type(result) in _array_types else _as_array(result, owner))
             outputs = (result,)
-        if self.is_view:
+        if self.is_view and isinstance(inputs[0], Tensor):
             for y in outputs:
-                y._version = inputs[0]._version
+                if _same_memory(arrays[0], y._data):
+                    y._version = inputs[0]._version
         if mode.anomaly:
             self._check_finite(arrays, outputs)
         if record and mode.recording:
-            self._record(inputs, outputs)
+            self._record(inputs, arrays, outputs)
         return result
 
-    def _record(self, inputs: tuple, outputs: tuple[Tensor, ...]) -> None:
+    def _record(self, inputs: tuple, arrays: list, outputs: tuple[Tensor, ...]) -> None:
         """Become a node of the tape."""
         self.sequence = _count()
         edges: list[Any] = []
@@ -111,7 +112,8 @@ class Function:
                 edges.append(None)
                 needs.append(False)
         for index, y in enumerate(outputs):
-            y.node, y.index, y.requires_grad = self, index, True
+            if y._data.dtype.kind == "f":  # whole numbers and truth values have no gradient
+                y.node, y.index, y.requires_grad = self, index, True
         if index:
             self.n_outputs = len(outputs)
             self.outputs = [(y.backend, y.shape, y.dtype) for y in outputs]
@@ -121,7 +123,7 @@ class Function:
         self._saved = saved = []
         for i in from_inputs:
             x = inputs[i]
-            saved.append((x, x._version[0] if isinstance(x, Tensor) else 0))
+            saved.append((x, x._version[0]) if isinstance(x, Tensor) else (arrays[i], 0))
         if from_outputs:
             made = [outputs[i] for i in from_outputs]
             self._made = [(y._data, y._version, y._version[0], y.index) for y in made]
@@ -148,7 +150,9 @@ class Function:
             if counter[0] != version:
                 self._refuse_written(array.shape)
             y = Tensor(array)
-            y._version, y.node, y.index, y.requires_grad = counter, self, index, True
+            y._version = counter
+            if array.dtype.kind == "f":
+                y.node, y.index, y.requires_grad = self, index, True
             values.append(y)
         if self.site and "_prints" in self.__dict__:
             for x, fingerprint in zip(values, self._prints):
@@ -170,16 +174,19 @@ class Function:
 
     # ------------------------------------------------------------------ refusals
 
-    def _check_operand(self, value: Any, arrays: list) -> None:
-        if isinstance(value, _SCALARS):
-            return
+    def _operand(self, value: Any, arrays: list) -> Any:
+        """What forward gets for an input that is neither a float, an int nor an array as those before it."""
+        value = plain_number(value)
+        if isinstance(value, _NUMBERS):
+            return value
         if not isinstance(value, tuple(_array_types)):
             raise TypeError(
                 f"{self.name}: expected tensors, arrays or numbers, got {type(value).__name__}; use tensor()"
             )
-        names = dict.fromkeys(_backend.of(a).name for a in arrays if not isinstance(a, _SCALARS))
+        names = dict.fromkeys(_backend.of(a).name for a in arrays if not isinstance(a, _NUMBERS))
         if len(names) > 1:
             raise BackendError(f"{self.name}: its inputs are on {' and '.join(names)}", "move them to one backend")
+        return value
 
     def _refuse_written(self, shape: tuple) -> None:
         raise RuntimeError(
@@ -193,13 +200,25 @@ class Function:
             raise AnomalyError(f"{self.name} makes a number that is not finite out of ({shapes}) at {_call_site()}")
 
 
+def plain_number(value: Any) -> Any:
+    """A NumPy scalar as the Python number it holds, which takes the dtype of the array beside it; else `value`."""
+    if isinstance(value, np.generic) and value.dtype.kind in "fiub":
+        return float(value) if value.dtype.kind == "f" else value.item()
+    return value
+
+
+def _same_memory(x: Array, y: Array) -> bool:
+    """Whether y, elements of x in another order or shape, is a view. Of an array in C order it always is."""
+    return x.flags.c_contiguous or bool(_backend.of(x).xp.may_share_memory(x, y))
+
+
 def _as_array(value: Any, owner: type | None) -> Array:
     """A NumPy scalar (NumPy reduces results without dimensions to those) as an array."""
     return (_array_types[owner] if owner else _backend.of(value)).asarray(value)
 
 
 def _finite(value: Any) -> bool:
-    array = np.asarray(value) if isinstance(value, _SCALARS) else _backend.of(value).to_host(value)
+    array = np.asarray(value) if isinstance(value, _NUMBERS) else _backend.of(value).to_host(value)
     return array.dtype.kind != "f" or bool(np.isfinite(array).all())
 
 

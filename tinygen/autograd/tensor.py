@@ -28,11 +28,11 @@ class Tensor(_Base):
     requires_grad: True makes it a leaf whose gradient `backward` collects; floating-point data only.
     """
 
-    __slots__ = ("__weakref__", "_data", "_version", "grad", "index", "node", "requires_grad")
+    __slots__ = ("__weakref__", "_data", "_grad", "_version", "index", "node", "requires_grad")
     __array_ufunc__ = None  # array ∘ tensor asks the tensor's reflected operator instead of looping over elements
 
     n_outputs, sequence = 1, -1  # what the engine asks of nodes and leaves alike: a leaf has no age
-    grad: Tensor | None
+    _grad: Tensor | None
     node: Function | None  # the operation that made this tensor; None for a leaf
     index: int  # which of the node's outputs it is
     requires_grad: bool
@@ -40,7 +40,7 @@ class Tensor(_Base):
     def __init__(self, data: Array, requires_grad: bool = False) -> None:
         self._data = data
         self._version = [0]  # shared by views: one count for one memory
-        self.grad = self.node = None
+        self._grad = self.node = None
         self.index = 0
         self.requires_grad = False
         if requires_grad:
@@ -50,14 +50,37 @@ class Tensor(_Base):
 
     @property
     def data(self) -> Array:
-        """The backend's array. Assigning replaces it and counts as a write."""
+        """The backend's array. Assigning replaces it and counts as a write; views keep the old one."""
         return self._data
 
     @data.setter
     def data(self, array: Array) -> None:
-        _backend.of(array)  # refuses what is no array
+        if not any(isinstance(array, kind) for kind in _backend.array_types):
+            raise TypeError(f"data: expected an array, got {type(array).__name__}; use tensor(…).data")
+        if self.requires_grad and array.dtype.kind != "f":
+            raise TypeError(
+                f"data: a tensor that requires a gradient needs a floating-point array, got {array.dtype}; "
+                "cast it, or call requires_grad_(False) first"
+            )
         self._data = array
-        self._version[0] += 1
+        self._version = [self._version[0] + 1]
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient that `backward` collected, of the same shape and dtype, or None. Assignable."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, gradient: Tensor | None) -> None:
+        if gradient is not None:
+            if not isinstance(gradient, Tensor):
+                raise TypeError(f"grad: expected a tensor or None, got {type(gradient).__name__}; use tensor()")
+            if gradient.shape != self.shape or gradient.dtype != self.dtype or gradient.backend is not self.backend:
+                raise ValueError(
+                    f"grad: expected {self.shape} {self.dtype} on {self.backend.name} as the tensor, "
+                    f"got {gradient.shape} {gradient.dtype} on {gradient.backend.name}"
+                )
+        self._grad = gradient
 
     @property
     def backend(self) -> Backend:
@@ -87,6 +110,9 @@ class Tensor(_Base):
     def numpy(self) -> np.ndarray:
         """A copy on the host."""
         return np.array(self.backend.to_host(self._data))
+
+    def __array__(self, *_: Any, **__: Any) -> np.ndarray:
+        raise TypeError("a tensor is not turned into a NumPy array unasked (it would leave the tape); use .numpy()")
 
     def item(self) -> Any:
         """The one element as a Python number."""
@@ -151,16 +177,22 @@ def tensor(data: Any, requires_grad: bool = False, dtype: Any = None) -> Tensor:
     """A tensor on a copy of `data`: a number, a nested list, an array of any backend or a tensor.
 
     Python floats become float32 and integers int64; arrays keep their dtype. Host data go to the backend in use.
+    TypeError for what is no real number or truth value: text, objects, complex numbers.
     """
     if isinstance(data, Tensor):
         data = data._data
+    if not isinstance(data, (bool, int, float, list, tuple, np.generic, *_backend.array_types)):
+        raise TypeError(f"tensor: expected a number, a nested list of them or an array, got {type(data).__name__}")
+    for given in (dtype, getattr(data, "dtype", None)):
+        if given is not None and np.dtype(given).kind not in "fiub":
+            raise TypeError(f"tensor: expected real numbers or truth values, got {np.dtype(given)}")
     if isinstance(data, (bool, int, float, list, tuple)):
         try:
             host = np.asarray(data)
         except ValueError:
             host = np.empty(0, object)
         if host.dtype.kind not in "fiub":
-            raise TypeError(f"tensor: expected numbers in a regular nesting, got {data!r:.60}")
+            raise TypeError(f"tensor: expected real numbers in a regular nesting, got {data!r:.60}")
         kind = np.float32 if host.dtype.kind == "f" else host.dtype
         array = _backend.current().from_host(host.astype(dtype or kind))
     elif isinstance(data, (np.ndarray, np.generic)):

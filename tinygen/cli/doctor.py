@@ -17,7 +17,7 @@ from tinygen.host.providers import describe, location
 
 HELP = "Tell what this installation has and lacks: versions, BLAS, backends, data sets, plugins."
 
-REQUIRED = ("numpy", "scipy", "pluggy", "matplotlib", "pillow", "safetensors", "tyro", "rich")
+REQUIRED = ("numpy", "scipy", "pluggy", "matplotlib", "pillow", "safetensors", "tyro", "rich", "threadpoolctl")
 OPTIONAL = ("cupy-cuda12x", "cupy-cuda13x", "cupy", "pooch", "pytest", "pytest-xdist", "hypothesis")
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 BACKENDS = ("numpy", "cupy")

@@ -42,6 +42,7 @@ VERBS = {
     "evaluate": "measure a trained run on a data set",
     "doctor": "versions, backends, data sets and plugins of this installation",
 }
+BACKENDS = ("numpy", "cupy", "auto", "strict")
 STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}  # ANSI codes
 
 
@@ -169,6 +170,12 @@ def registry(args: argparse.Namespace) -> Registry:
     return args.registry
 
 
+def plugin_options(args: argparse.Namespace) -> list[str]:
+    """The words of this command line that name plugins: a command that works with the same ones needs them again."""
+    named = [("-p", plugin) for plugin in args.plugin] + [("--plugins-dir", folder) for folder in args.plugins_dir]
+    return [word for option in named for word in option]
+
+
 # ---------------------------------------------------------------- one call
 
 
@@ -218,7 +225,10 @@ def _run(argv: list[str], args: argparse.Namespace, out: Output) -> int:
     _, rest = parser.parse_known_args(words[1:], args)
     if rest and not getattr(module, "TAKES_REST", False):
         raise unknown_argument(rest[0], parser)
-    if args.backend:
+    if args.backend is not None:
+        if args.backend not in BACKENDS:
+            hint = did_you_mean(args.backend, list(BACKENDS))
+            raise UsageError(f'--backend: there is no backend "{args.backend}"', hint)
         from tinygen import backend  # imports NumPy, which a verb may not need
 
         backend.use(args.backend)
@@ -246,11 +256,18 @@ def _verb_help(module: ModuleType, parser: Parser, words: list[str], args: argpa
 
 def unknown_argument(argument: str, parser: argparse.ArgumentParser, others: Sequence[str] = ()) -> UsageError:
     """The error for an argument that neither `parser` nor `others` (more option names) know."""
+    if argument == "--":
+        return UsageError('unexpected "--"', _NO_DASHES)
     if not argument.startswith("-"):
         return UsageError(f'unexpected argument "{argument}"', f"see {parser.prog} --help")
     option = argument.partition("=")[0]
     known = [name for action in parser._actions for name in action.option_strings]
+    if option in known:
+        return UsageError(f'{option} stands after "--", where nothing is an option', _NO_DASHES)
     return UsageError(f"unknown option {option}", did_you_mean(option, [*known, *others]))
+
+
+_NO_DASHES = 'leave the "--" out'
 
 
 # ---------------------------------------------------------------- when it goes wrong

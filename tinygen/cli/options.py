@@ -53,6 +53,14 @@ def load_data(registry: Registry, text: str, folder: str | None, size: int | Non
     return data
 
 
+def from_anywhere(registry: Registry, text: str) -> str:
+    """`--data text` with the path in it, where there is one, in full: a run may go on from another folder."""
+    spec, argument = registry.data(text)
+    if argument and spec.argument.rstrip("?") == "PATH":
+        return f"{text.removesuffix(argument)}{Path(argument).expanduser().resolve()}"
+    return text
+
+
 # ---------------------------------------------------------------- a plugin's options
 
 

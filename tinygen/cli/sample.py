@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tinygen import plot
 from tinygen.cli import frame, options
+from tinygen.data.files import require_image_file
 from tinygen.random import Stream
 from tinygen.run import draw
 
@@ -38,6 +39,7 @@ def run(args: argparse.Namespace, rest: list[str], out: frame.Output) -> None:
     options.require_capability(name, algorithm, "sample")
 
     path = args.out or free_name(name)
+    require_image_file(path)
     plot.save_grid(path, draw(algorithm, args.n, Stream(args.seed, name).child("sample")))
     out.result({"name": name, "out": str(path), "n": args.n, "seed": args.seed}, str(path))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -59,14 +60,16 @@ def run(args: argparse.Namespace, rest: list[str], out: frame.Output) -> None:
         raise UsageError(f"{folder} is at step {training.step}, beyond --steps {steps}", "ask for more steps")
 
     if saved is None:
-        training.here()  # state that a checkpoint cannot keep is told of before there is a folder
+        training.checked()  # what cannot be trained or kept is told of before there is a folder
         training.folder = claim_folder(args.out, spec.name)
     elif saved.backend != backend.current().name:
         out.note(f"made on backend {saved.backend}: on {backend.current().name} the last digits will differ")
     checkpoint.remove_left_overs(training.folder)
     progress = report.for_stderr(quiet=args.quiet or out.json)
-    metrics = train(training, steps, every, progress, registry.callbacks(training))
-    _tell(training, metrics, args.plugin, out, quiet=args.quiet or out.json)
+    plugins = frame.plugin_options(args)
+    again = [*plugins, *(["--data-dir", args.data_dir] if args.data_dir else [])]
+    metrics = train(training, steps, every, progress, registry.callbacks(training), shlex.join(again))
+    _tell(training, metrics, plugins, again, out, quiet=args.quiet or out.json)
 
 
 # ---------------------------------------------------------------- what to train
@@ -80,7 +83,7 @@ def _prepare(
     provider = options.provider_of(registry, args.name)
     fresh = Origin(
         name=spec.name, provider=provider, config={}, seed=0, data=options.DEFAULT_DATA, image_size=None, grey=False,
-        images={},
+        images={}, digest="",
     )  # fmt: skip
     before = saved.origin if saved else fresh
     checkpoint.require_same(folder, {"algorithm": before.algorithm}, {"algorithm": fresh.algorithm})
@@ -88,16 +91,18 @@ def _prepare(
     config = _config(args, rest, registry, spec, folder, saved)
     said = {name: getattr(args, name) for name in ("seed", "data", "image_size", "grey")}
     said = {name: value for name, value in said.items() if value is not None}
+    if "data" in said:
+        said["data"] = options.from_anywhere(registry, said["data"])
     origin = dataclasses.replace(before, config=checkpoint.config_values(config), **said)
     options.at_least(0, "--seed", origin.seed)
     if saved:
         checkpoint.require_same(folder, before.options, origin.options)
 
     data = options.load_data(registry, origin.data, args.data_dir, origin.image_size, origin.grey)
-    origin = dataclasses.replace(origin, images=checkpoint.image_values(data.spec))
+    origin = dataclasses.replace(origin, images=checkpoint.image_values(data.spec), digest=data.digest())
     training = Run(folder, origin, registry.load(spec.factory), config, data)
     if saved:
-        checkpoint.require_same(folder, before.images, origin.images)
+        checkpoint.require_same_data(folder, before, origin)
         training.go_to(saved)
     return training
 
@@ -182,7 +187,9 @@ def _make_new(folder: Path) -> bool:
 # ---------------------------------------------------------------- what came of it
 
 
-def _tell(training: Run, metrics: dict[str, float], plugins: list[str], out: frame.Output, quiet: bool) -> None:
+def _tell(
+    training: Run, metrics: dict[str, float], plugins: list[str], again: list[str], out: frame.Output, quiet: bool
+) -> None:
     """The run's last picture, and what to type next."""
     document = {
         "name": training.origin.name, "out": str(training.folder), "steps": training.step,
@@ -191,16 +198,16 @@ def _tell(training: Run, metrics: dict[str, float], plugins: list[str], out: fra
     made = (training.folder / name for name in ("samples.png", "curves.png", checkpoint.FILE))
     out.result(document, str(next(path for path in made if path.is_file())))
     if not quiet:
-        out.note(_next_commands(training, plugins))
+        out.note(_next_commands(training, plugins, again))
 
 
-def _next_commands(training: Run, plugins: list[str]) -> str:
-    """What to type next; a plugin that was named by its file must be named again."""
-    verbs, folder = verbs_of(type(training.algorithm)), training.folder
-    again = "".join(f" -p {plugin}" for plugin in plugins)
-    commands = [
-        f"tinygen sample {folder} -n 64 -o grid.png" * ("sample" in verbs),
-        f"tinygen evaluate {folder}" * ("evaluate" in verbs),
-        f"tinygen train {training.origin.name} --out {folder} --resume --steps {2 * training.step}",
-    ]
-    return "next:\n" + "\n".join(f"  {command}{again}" for command in commands if command)
+def _next_commands(training: Run, plugins: list[str], again: list[str]) -> str:
+    """What to type next; a plugin that was named by its file must be named again, and so must a folder of data."""
+    verbs, folder = verbs_of(type(training.algorithm)), str(training.folder)
+    resume = ["train", training.origin.name, "--out", folder, "--resume", "--steps", str(2 * training.step), *again]
+    commands = {
+        "sample": ["sample", folder, "-n", "64", "-o", "grid.png", *plugins],
+        "evaluate": ["evaluate", folder, *again],
+        "train": resume,
+    }
+    return "next:" + "".join(f"\n  tinygen {shlex.join(commands[verb])}" for verb in commands if verb in verbs)

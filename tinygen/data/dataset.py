@@ -7,6 +7,8 @@ seeded order, and their place in it is part of a checkpoint.
 
 from __future__ import annotations
 
+import hashlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -17,6 +19,8 @@ from tinygen.autograd import Tensor, tensor
 from tinygen.backend import current
 from tinygen.errors import DataError, did_you_mean
 from tinygen.random import Stream
+
+KEEP_BYTES = 64 << 20  # of drawn images, for each split: the core's own sets at 28 and 32 pixels fit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +55,7 @@ class DataSpec:
 
 
 class ImageSet(Protocol):
-    """A split of a data set, on the host."""
+    """A split of a data set, on the host. It may have a `digest()` of its own, see `Dataset.digest`."""
 
     def __len__(self) -> int: ...
 
@@ -83,27 +87,44 @@ class ArrayImages:
     def labels(self, indices: np.ndarray) -> np.ndarray | None:
         return None if self.classes is None else self.classes[indices].astype(np.int64)
 
+    def digest(self) -> str:
+        return hash_of(self.pixels, self.classes)
+
 
 class DrawnImages:
-    """Images made when first asked for: `draw(index)` gives (pixels (c, h, w) uint8, label). Drawn once, then kept."""
+    """Images made when asked for: `draw(index)` gives (pixels (c, h, w) uint8, label), for one index always the same.
+
+    The first images of the split, as many as fit into KEEP_BYTES, are drawn once and kept; what lies beyond is drawn
+    whenever it is asked for, so that large images cost time rather than memory. Labels are kept in any case.
+    """
 
     def __init__(self, count: int, shape: tuple[int, int, int], draw: Callable[[int], tuple[np.ndarray, int]]) -> None:
         self._draw = draw
-        self._pixels = np.empty((count, *shape), np.uint8)
+        self._pixels = np.empty((min(count, KEEP_BYTES // math.prod(shape)), *shape), np.uint8)
         self._labels = np.empty(count, np.int64)
         self._done = np.zeros(count, bool)
 
     def __len__(self) -> int:
-        return len(self._pixels)
+        return len(self._labels)
+
+    def _picture(self, index: int) -> np.ndarray:
+        pixels, self._labels[index] = self._draw(index)
+        if index < len(self._pixels):
+            self._pixels[index] = pixels
+        self._done[index] = True
+        return pixels
 
     def _ensure(self, indices: np.ndarray) -> None:
-        for index in np.unique(indices[~self._done[indices]]):
-            self._pixels[index], self._labels[index] = self._draw(int(index))
-            self._done[index] = True
+        for index in sorted(set(indices[~self._done[indices]].tolist())):
+            self._picture(index)
 
     def images(self, indices: np.ndarray) -> np.ndarray:
-        self._ensure(indices)
-        return self._pixels[indices] * np.float32(1 / 255)
+        kept = indices < len(self._pixels)
+        self._ensure(indices[kept])
+        if kept.all():
+            return self._pixels[indices] * np.float32(1 / 255)
+        pixels = [self._pixels[i] if is_kept else self._picture(i) for i, is_kept in zip(indices.tolist(), kept)]
+        return np.stack(pixels) * np.float32(1 / 255)
 
     def labels(self, indices: np.ndarray) -> np.ndarray:
         self._ensure(indices)
@@ -136,6 +157,30 @@ class Dataset:
         images = self.split(split)
         indices = np.arange(len(images) if limit is None else min(limit, len(images)))
         return images.images(indices), images.labels(indices)
+
+    def digest(self) -> str:
+        """A hash by which the training images are known again, so that a run goes on with no others.
+
+        A split may have a cheap `digest()` of all of it; of any other some images and labels stand for the rest.
+        """
+        images = self.split("train")
+        own = getattr(images, "digest", None)
+        if own is not None:
+            return own()
+        some = np.arange(0, len(images), max(1, len(images) // 16))
+        return hash_of(len(images), np.rint(images.images(some) * 255).astype(np.uint8), images.labels(some))
+
+
+def hash_of(*parts: Any) -> str:
+    """Sixteen hexadecimal digits that stand for arrays, with their types and shapes, and for other values, as text."""
+    total = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            total.update(f"{part.dtype} {part.shape};".encode())
+            total.update(part.tobytes())
+        else:
+            total.update(f"{part!r};".encode())
+    return total.hexdigest()
 
 
 class Batch(NamedTuple):
@@ -176,11 +221,10 @@ class Batches:
             self._epoch, self._order = epoch, current().to_host(order)
         indices = self._order[place * self.size : (place + 1) * self.size]
         self.drawn += 1
+        images = self._images.images(indices)  # first: where images are drawn, their labels come with them
         labels = self._images.labels(indices)
         place_on = current().from_host
-        return Batch(
-            tensor(place_on(self._images.images(indices))), None if labels is None else tensor(place_on(labels))
-        )
+        return Batch(tensor(place_on(images)), None if labels is None else tensor(place_on(labels)))
 
     def state_dict(self) -> dict[str, Any]:
         return {"drawn": np.array(self.drawn)}

@@ -169,33 +169,54 @@ def _format_of(path: Path) -> str:
     return format
 
 
+def require_image_file(path: str | Path) -> None:
+    """Raise the OutputError that `write_image` would meet at `path`: to be asked before long work."""
+    _format_of(Path(path))
+    partial = _partial_of(path)
+    try:
+        with open(partial, "xb"):
+            pass
+        os.remove(partial)
+    except OSError as error:
+        raise _cannot_be_written(path, error) from error
+
+
 def write_atomically(path: str | Path, content: bytes) -> None:
     """Make `content` the content of the file `path`, whole or not at all; its folder must exist.
 
     The bytes go to a hidden name in the same folder, reach the disk, and then take the place of `path` in one step.
     Raises OutputError; whatever `path` was before is then untouched and nothing half-written remains.
     """
-    target = os.path.realpath(path)  # a link stays a link; the file that it names is replaced
+    partial = _partial_of(path)
+    try:
+        with open(partial, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, os.path.realpath(path))  # a link stays a link; the file that it names is replaced
+    except OSError as error:
+        raise _cannot_be_written(path, error) from error
+    finally:
+        if os.path.exists(partial):
+            os.remove(partial)
+
+
+def _partial_of(path: str | Path) -> str:
+    """A hidden name beside the file that `path` means. Raises OutputError where no file can stand."""
+    target = os.path.realpath(path)
     folder = os.path.dirname(target)
     if not os.path.isdir(folder):
         raise OutputError(f"{path}: there is no folder {folder}", "make the folder first")
     if os.path.exists(target) and not os.path.isfile(target):  # /dev/null must not become a file
         problem = "is a folder" if os.path.isdir(target) else "is not a plain file"
         raise OutputError(f"{path}: {problem}", "name another file")
-    partial = os.path.join(folder, f".{uuid.uuid4().hex}.partial")
-    try:
-        with open(partial, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, target)
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        hint = "free some space, or name another folder" if full else "name another folder, or check its permissions"
-        raise OutputError(f"{path}: cannot be written: {error.strerror}", hint) from error
-    finally:
-        if os.path.exists(partial):
-            os.remove(partial)
+    return os.path.join(folder, f".{uuid.uuid4().hex}.partial")
+
+
+def _cannot_be_written(path: str | Path, error: OSError) -> OutputError:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    hint = "free some space, or name another folder" if full else "name another folder, or check its permissions"
+    return OutputError(f"{path}: cannot be written: {error.strerror}", hint)
 
 
 def _one_line(error: Exception) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from tinygen import backend
-from tinygen.data.dataset import DataRequest, Dataset
+from tinygen.data.dataset import DataRequest, Dataset, hash_of
 from tinygen.data.files import image_size, open_image, resize_and_crop, to_array
 from tinygen.errors import DataError
 from tinygen.random import Stream
@@ -66,6 +66,10 @@ class FileImages:
 
     def labels(self, indices: np.ndarray) -> np.ndarray | None:
         return None if self._classes is None else self._classes[indices]
+
+    def digest(self) -> str:
+        """Of the files' names, sizes and labels."""
+        return hash_of(*((path.name, path.stat().st_size) for path in self._paths), self._classes)
 
 
 def folder(request: DataRequest) -> Dataset:

@@ -1,6 +1,7 @@
 """Differentiable operations, a file a theme. Importing this attaches them to Tensor as methods and operators."""
 
 from tinygen.functional import methods as _methods  # noqa: F401 - attaches
+from tinygen.functional.convolution import conv2d, conv_transpose2d
 from tinygen.functional.elementwise import (
     abs,
     add,
@@ -86,6 +87,8 @@ __all__ = [
     "cat",
     "chunk",
     "clamp",
+    "conv2d",
+    "conv_transpose2d",
     "cos",
     "cross_entropy",
     "cumsum",

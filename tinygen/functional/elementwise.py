@@ -2,19 +2,21 @@
 
 A rule reads  name: y = forward(x0, …), and for each input a derivative `lambda gy, …: gx`.  The derivative's further
 arguments (x0, x1 the inputs, y the result) are what the tape keeps, and it keeps nothing else. All operands broadcast;
-a gradient is summed back to its input's shape. A Python number takes the dtype of the tensor beside it.
+a gradient is summed back to its input's shape. A number takes the dtype of the tensor beside it; where whole numbers
+become real ones they become float32. Singular points give what IEEE arithmetic gives, without a warning.
 """
 
 from __future__ import annotations
 
 import inspect
+import math
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tinygen.autograd.function import Function
+from tinygen.autograd.function import Function, plain_number
 from tinygen.autograd.tensor import Tensor
-from tinygen.backend import Array, of
+from tinygen.backend import Array, Backend, of
 
 Operand = Tensor | Array | float | int | bool
 
@@ -66,41 +68,86 @@ def _xp(x: Array) -> Any:
     return of(x).xp
 
 
+def _owner(x0: Any, x1: Any) -> Backend:
+    """The backend of two operands, of which one may be a number."""
+    return of(x1 if isinstance(x0, (int, float)) else x0)
+
+
+def _real(function: Callable) -> Callable:
+    """The forward x ↦ function(xp, x) of a rule for real x: whole numbers come as float32."""
+
+    def forward(x: Any) -> Array:
+        owner = of(x)
+        if isinstance(x, (int, float)):
+            x = owner.asarray(x, "float32")
+        elif x.dtype.kind != "f":
+            x = x.astype("float32")
+        with owner.quiet():
+            return function(owner.xp, x)
+
+    return forward
+
+
+def _fitted(function: Callable) -> Callable:
+    """The forward (x0, x1) ↦ function(x0, x1) of a rule, in the dtype of its operands."""
+
+    def forward(x0: Any, x1: Any) -> Array:
+        y = function(x0, x1)
+        return y if y.dtype.char != "d" else _not_wider(y, x0, x1)
+
+    return forward
+
+
+def _quiet(function: Callable) -> Callable:
+    """`_fitted`, and singular points without a warning."""
+
+    def forward(x0: Any, x1: Any) -> Array:
+        with _owner(x0, x1).quiet():
+            y = function(x0, x1)
+        return y if y.dtype.char != "d" else _not_wider(y, x0, x1)
+
+    return forward
+
+
+def _not_wider(y: Array, *operands: Any) -> Array:
+    """A float64 result in the widest real dtype among the operands' arrays, or float32 where all are whole numbers:
+    NumPy makes float64 of int64 · 0.5 and of int64 · float32."""
+    real = [x.dtype for x in operands if hasattr(x, "dtype") and x.dtype.kind == "f"]
+    return y if y.dtype in real else y.astype(max(real, key=lambda d: d.itemsize, default="float32"))
+
+
 # ---------------------------------------------------------------- the table
 # fmt: off
-Add = _rule("Add", operator.add, lambda gy: gy, lambda gy: gy)
-Subtract = _rule("Subtract", operator.sub, lambda gy: gy, lambda gy: -gy)
-Multiply = _rule("Multiply", operator.mul, lambda gy, x1: gy * x1, lambda gy, x0: gy * x0)
-Divide = _rule("Divide", operator.truediv, lambda gy, x1: gy / x1, lambda gy, x1, y: -gy * y / x1)
+Add = _rule("Add", _fitted(operator.add), lambda gy: gy, lambda gy: gy)
+Subtract = _rule("Subtract", _fitted(operator.sub), lambda gy: gy, lambda gy: -gy)
+Multiply = _rule("Multiply", _fitted(operator.mul), lambda gy, x1: gy * x1, lambda gy, x0: gy * x0)
+Divide = _rule("Divide", _quiet(operator.truediv), lambda gy, x1: gy / x1, lambda gy, x1, y: -gy * y / x1)
 Negative = _rule("Negative", operator.neg, lambda gy: -gy)
-Power = _rule("Power", lambda x0, x1: _power(x0, x1),
+Power = _rule("Power", _quiet(lambda x0, x1: _power(x0, x1)),
               lambda gy, x0, x1: gy * _power_slope(x0, x1), lambda gy, x0, y: gy * y * _safe_log(x0))
-Exp = _rule("Exp", lambda x: _xp(x).exp(x), lambda gy, y: gy * y)
-Log = _rule("Log", lambda x: _xp(x).log(x), lambda gy, x0: gy / x0)
-Sqrt = _rule("Sqrt", lambda x: _xp(x).sqrt(x), lambda gy, y: gy / (2 * y))
-Sin = _rule("Sin", lambda x: _xp(x).sin(x), lambda gy, x0: gy * cos(x0))
-Cos = _rule("Cos", lambda x: _xp(x).cos(x), lambda gy, x0: -gy * sin(x0))
-Tanh = _rule("Tanh", lambda x: _xp(x).tanh(x), lambda gy, y: gy * (1 - y * y))
-Sigmoid = _rule("Sigmoid", lambda x: _sigmoid(x), lambda gy, y: gy * (y * (1 - y)))
-Softplus = _rule("Softplus", lambda x: _softplus(x), lambda gy, x0: gy * sigmoid(x0))
-Erf = _rule("Erf", lambda x: of(x).erf(x), lambda gy, x0: gy * exp(-(x0 * x0)) * 1.1283791670955126)  # 2/√π
+Exp = _rule("Exp", _real(lambda xp, x: xp.exp(x)), lambda gy, y: gy * y)
+Log = _rule("Log", _real(lambda xp, x: xp.log(x)), lambda gy, x0: gy / x0)
+Sqrt = _rule("Sqrt", _real(lambda xp, x: xp.sqrt(x)), lambda gy, y: gy / (2 * y))
+Sin = _rule("Sin", _real(lambda xp, x: xp.sin(x)), lambda gy, x0: gy * cos(x0))
+Cos = _rule("Cos", _real(lambda xp, x: xp.cos(x)), lambda gy, x0: -gy * sin(x0))
+Tanh = _rule("Tanh", _real(lambda xp, x: xp.tanh(x)), lambda gy, y: gy * (1 - y * y))
+# σ(x) = 1/(1 + e⁻ˣ) is exact to rounding on both sides: where e⁻ˣ overflows, σ(x) is below the smallest normal number
+Sigmoid = _rule("Sigmoid", _real(lambda xp, x: 1 / (1 + xp.exp(-x))), lambda gy, y: gy * (y * (1 - y)))
+Softplus = _rule("Softplus", _real(lambda xp, x: _softplus(xp, x)), lambda gy, x0: gy * sigmoid(x0))
+Erf = _rule("Erf", _real(lambda xp, x: of(x).erf(x).astype(x.dtype, copy=False)),
+            lambda gy, x0: gy * exp(-(x0 * x0)) * 1.1283791670955126)  # 2/√π
 Abs = _rule("Abs", lambda x: _xp(x).abs(x), lambda gy, x0: gy * _sign(x0))
 Relu = _rule("Relu", lambda x: _xp(x).maximum(x, 0), lambda gy, y: gy * (y > 0))
-LeakyRelu = _rule("LeakyRelu", lambda x, slope: _leaky(x, slope), lambda gy, x0, x1: gy * _leaky_slope(x0, x1), None)
-Maximum = _rule("Maximum", lambda x0, x1: _xp_of(x0, x1).maximum(x0, x1),
+LeakyRelu = _rule("LeakyRelu", _fitted(lambda x, slope: _leaky(x, slope)),
+                  lambda gy, x0, x1: gy * _leaky_slope(x0, x1), None)
+Maximum = _rule("Maximum", _fitted(lambda x0, x1: _owner(x0, x1).xp.maximum(x0, x1)),
                 lambda gy, x0, x1: gy * _share(x0, x1), lambda gy, x0, x1: gy * _share(x1, x0))
-Minimum = _rule("Minimum", lambda x0, x1: _xp_of(x0, x1).minimum(x0, x1),
+Minimum = _rule("Minimum", _fitted(lambda x0, x1: _owner(x0, x1).xp.minimum(x0, x1)),
                 lambda gy, x0, x1: gy * _share(x1, x0), lambda gy, x0, x1: gy * _share(x0, x1))
-Clamp = _rule("Clamp", lambda x, low, high: _xp(x).clip(x, low, high),
-              lambda gy, x0, x1, x2: gy * _inside(x0, x1, x2), None, None)
-Where = _rule("Where", lambda c, x0, x1: _xp(c).where(c, x0, x1),
+Where = _rule("Where", lambda c, x0, x1: _where(c, x0, x1),
               None, lambda gy, x0: where(x0, gy, 0.0), lambda gy, x0: where(x0, 0.0, gy))
 # fmt: on
 # ---------------------------------------------------------------- what the table calls: values on raw arrays …
-
-
-def _xp_of(x0: Any, x1: Any) -> Any:
-    return of(x1 if isinstance(x0, (int, float)) else x0).xp
 
 
 def _power(x: Any, p: Any) -> Any:
@@ -111,14 +158,13 @@ def _power(x: Any, p: Any) -> Any:
     return x**p
 
 
-def _sigmoid(x: Array) -> Array:
-    """σ(x) = ½(1 + tanh(x/2)): never overflows, and one pass of a fast function."""
-    return 0.5 * (1 + _xp(x).tanh(0.5 * x))
+def _where(c: Array, x0: Any, x1: Any) -> Array:
+    y = _xp(c).where(c, x0, x1)
+    return y if y.dtype.char != "d" else _not_wider(y, x0, x1)
 
 
-def _softplus(x: Array) -> Array:
+def _softplus(xp: Any, x: Array) -> Array:
     """log(1 + eˣ) = max(x, 0) + log(1 + e^−|x|): exact to rounding for every x."""
-    xp = _xp(x)
     return xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.abs(x)))
 
 
@@ -141,7 +187,7 @@ def _power_slope(x: Any, p: Any) -> Any:
 def _safe_log(x: Any) -> Any:
     """log x where x ≠ 0, and 0 there: xᵖ log x → 0 for p > 0."""
     if isinstance(x, (int, float)):
-        x = Tensor(of(x).asarray(float(x)))
+        return math.log(x) if x > 0 else 0.0 if x == 0 else math.nan
     return log(where(x.data == 0, 1.0, x))
 
 
@@ -161,9 +207,26 @@ def _share(x0: Any, x1: Any) -> Tensor:
     return Tensor(0.5 * ((a > b).astype(dtype) + (a >= b).astype(dtype)))
 
 
-def _inside(x: Tensor, low: float, high: float) -> Tensor:
-    """1 where low ≤ x ≤ high, else 0."""
-    return Tensor(((x.data >= low) & (x.data <= high)).astype(x.dtype))
+class Clamp(Function):
+    """The bounds belong to the operation and are no operands, as either may be None."""
+
+    saves_inputs = (0,)
+
+    def __init__(self, low: float | None, high: float | None) -> None:
+        self.low, self.high = low, high
+
+    def forward(self, x: Array) -> Array:
+        y = _xp(x).clip(x, self.low, self.high)
+        return y if y.dtype.char != "d" else _not_wider(y, x)
+
+    def backward(self, gy: Tensor) -> Tensor:
+        (x,) = self.saved
+        inside: Any = True
+        if self.low is not None:
+            inside = x.data >= self.low
+        if self.high is not None:
+            inside = (x.data <= self.high) & inside
+        return gy * Tensor(inside.astype(x.dtype))
 
 
 # ---------------------------------------------------------------- the public functions
@@ -282,11 +345,14 @@ def clamp(x: Operand, min: float | None = None, max: float | None = None) -> Ten
     """y = x held within [min, max].  gx = gy where min ≤ x ≤ max, else 0."""
     if min is None and max is None:
         raise ValueError("clamp: give min, max or both")
-    for name, bound in (("min", min), ("max", max)):
-        if not (bound is None or isinstance(bound, (int, float))):
-            raise TypeError(f"clamp: {name} must be a number, got {type(bound).__name__}; maximum() takes tensors")
-    infinity = float("inf")
-    return Clamp()(x, -infinity if min is None else min, infinity if max is None else max)
+    return Clamp(_bound("min", min), _bound("max", max))(x)
+
+
+def _bound(name: str, bound: Any) -> float | None:
+    number = plain_number(bound)
+    if not (number is None or isinstance(number, (int, float))):
+        raise TypeError(f"clamp: {name} must be a number, got {type(bound).__name__}; maximum() takes tensors")
+    return number
 
 
 def where(condition: Tensor | Array, x0: Operand, x1: Operand) -> Tensor:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tinygen.autograd.function import Function
 from tinygen.autograd.tensor import Tensor
 from tinygen.backend import Array, of
@@ -12,41 +10,54 @@ from tinygen.functional.shape import getitem, normalize_dim
 
 
 class Gather(Function):
-    def __init__(self, dim: int, index: Array) -> None:
-        self.dim, self.index = dim, index
+    saves_inputs = (1,)
 
-    def forward(self, x: Array) -> Array:
+    def __init__(self, dim: int) -> None:
+        self.dim = dim
+
+    def forward(self, x: Array, index: Array) -> Array:
         self.before = x.shape
-        return of(x).xp.take_along_axis(x, self.index, self.dim)
+        return of(x).xp.take_along_axis(x, index, self.dim)
 
-    def backward(self, gy: Tensor) -> Tensor:
-        return ScatterAdd(self.dim, self.index, self.before)(gy)
+    def backward(self, gy: Tensor) -> tuple[Tensor, None]:
+        (index,) = self.saved
+        return ScatterAdd(self.dim, self.before)(gy, index), None
 
 
 class ScatterAdd(Function):
     """Zeros with the input added where `index` says along `dim`: the adjoint of Gather."""
 
-    def __init__(self, dim: int, index: Array, shape: tuple[int, ...]) -> None:
-        self.dim, self.index, self.shape = dim, index, shape
+    saves_inputs = (1,)
 
-    def forward(self, y: Array) -> Array:
+    def __init__(self, dim: int, shape: tuple[int, ...]) -> None:
+        self.dim, self.shape = dim, shape
+
+    def forward(self, y: Array, index: Array) -> Array:
         owner = of(y)
         xp = owner.xp
         x = xp.zeros(self.shape, y.dtype)
         places = list(xp.meshgrid(*(xp.arange(s) for s in y.shape), indexing="ij"))
-        places[self.dim] = self.index
+        places[self.dim] = index
         owner.scatter_add(x, tuple(places), y)
         return x
 
-    def backward(self, gx: Tensor) -> Tensor:
-        return Gather(self.dim, self.index)(gx)
+    def backward(self, gx: Tensor) -> tuple[Tensor, None]:
+        (index,) = self.saved
+        return Gather(self.dim)(gx, index), None
 
 
-def _whole_numbers(name: str, index: Any) -> Array:
-    array = index.data if isinstance(index, Tensor) else index
-    if array.dtype.kind not in "iu":
-        raise IndexError(f"{name}: index must hold whole numbers, got {array.dtype}")
-    return array
+def expect_indices(name: str, index: Tensor, size: int) -> None:
+    """IndexError unless `index` holds whole numbers in [0, size), on a device when it is asked next."""
+    if index.dtype.kind not in "iu":
+        raise IndexError(f"{name}: index must hold whole numbers, got {index.dtype}")
+    i = index.data
+
+    def error() -> IndexError:
+        numbers = index.numpy()
+        wrong = numbers[(numbers < 0) | (numbers >= size)]
+        return IndexError(f"{name}: indices must be in 0 … {size - 1}, got {int(wrong[0])}")
+
+    index.backend.require(((i >= 0) & (i < size)).all(), error)
 
 
 def gather(x: Tensor, dim: int, index: Tensor) -> Tensor:
@@ -55,19 +66,19 @@ def gather(x: Tensor, dim: int, index: Tensor) -> Tensor:
     index has x's number of dimensions; beside `dim` its sizes must equal x's.
     """
     at = normalize_dim("gather", dim, x.ndim)
-    array = _whole_numbers("gather", index)
-    if array.ndim != x.ndim or any(i != at and a != b for i, (a, b) in enumerate(zip(array.shape, x.shape))):
-        raise ValueError(f"gather: index {array.shape} must agree with x {x.shape} in all but dim {dim}")
-    return Gather(at, array)(x)
+    expect_indices("gather", index, x.shape[at])
+    if index.ndim != x.ndim or any(i != at and a != b for i, (a, b) in enumerate(zip(index.shape, x.shape))):
+        raise ValueError(f"gather: index {index.shape} must agree with x {x.shape} in all but dim {dim}")
+    return Gather(at)(x, index)
 
 
 def index_select(x: Tensor, dim: int, index: Tensor) -> Tensor:
     """The slices of x along `dim` that `index` (1-d) names, in its order.  gx adds each slice's gy up."""
     at = normalize_dim("index_select", dim, x.ndim)
-    array = _whole_numbers("index_select", index)
-    if array.ndim != 1:
-        raise ValueError(f"index_select: index must have one dimension, got {array.shape}")
-    return getitem(x, (slice(None),) * at + (array,))
+    expect_indices("index_select", index, x.shape[at])
+    if index.ndim != 1:
+        raise ValueError(f"index_select: index must have one dimension, got {index.shape}")
+    return getitem(x, (slice(None),) * at + (index,))
 
 
 def masked_fill(x: Tensor, mask: Tensor, value: float) -> Tensor:

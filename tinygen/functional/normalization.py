@@ -7,7 +7,6 @@ the gradient gives the right first derivative by a closed formula and a silently
 from __future__ import annotations
 
 from tinygen.autograd.function import Function
-from tinygen.autograd.mode import no_grad
 from tinygen.autograd.tensor import Tensor
 from tinygen.backend import Array, of
 from tinygen.functional.elementwise import sqrt
@@ -25,14 +24,17 @@ class Standardize(Function):
 
     saves_outputs = (0, 1)
     fills_zeros = False
+    mean: Array  # μ and σ² as they were taken, for running statistics: 1/s² − ε would lose the digits of a small σ²
+    variance: Array
 
     def __init__(self, dims: tuple[int, ...], eps: float) -> None:
         self.dims, self.eps = dims, eps
 
     def forward(self, x: Array) -> tuple[Array, Array]:
-        centred = x - x.mean(axis=self.dims, keepdims=True)
-        variance = (centred * centred).mean(axis=self.dims, keepdims=True)
-        s = 1 / of(x).xp.sqrt(variance + self.eps)
+        self.mean = x.mean(axis=self.dims, keepdims=True)
+        centred = x - self.mean
+        self.variance = (centred * centred).mean(axis=self.dims, keepdims=True)
+        s = 1 / of(x).xp.sqrt(self.variance + self.eps)
         centred *= s
         return centred, s
 
@@ -89,13 +91,13 @@ def batch_norm(
     if training or running_mean is None or running_var is None:
         if count < 2:
             raise ValueError(f"batch_norm: training needs more than one value per channel, got x {x.shape}")
-        y, s = standardize(x, dims, eps)
-        if training and running_mean is not None and running_var is not None:
-            with no_grad():
-                mean = x.detach().mean(dims)
-                variance = reshape(1 / (s.detach() * s.detach()) - eps, channels) * (count / (count - 1))
-                running_mean.data = ((1 - momentum) * running_mean + momentum * mean).data
-                running_var.data = ((1 - momentum) * running_var + momentum * variance).data
+        node = Standardize(dims, eps)
+        y, _ = node(x)
+        unbiased = node.variance * (count / (count - 1))
+        for running, batch in ((running_mean, node.mean), (running_var, unbiased)):
+            if training and running is not None:
+                moved = (1 - momentum) * running.data + momentum * batch.reshape(channels)
+                running.data = moved.astype(running.dtype, copy=False)
     else:
         y = (x - reshape(running_mean, column)) / sqrt(reshape(running_var, column) + eps)
     if weight is not None:

@@ -9,7 +9,8 @@ from typing import Any
 from tinygen.autograd.function import Function
 from tinygen.autograd.tensor import Tensor
 from tinygen.backend import Array, of
-from tinygen.functional.elementwise import exp, sqrt, where
+from tinygen.functional import elementwise
+from tinygen.functional.elementwise import abs, exp, sqrt, where
 from tinygen.functional.shape import Dims, ValuesIndices, flip, normalize_dim, normalize_dims, reshape
 
 
@@ -77,16 +78,29 @@ class Amax(_Reduction):
 
 
 class Norm(_Reduction):
+    """(Σ |x|ᵖ)^(1/p)."""
+
     saves_inputs, saves_outputs = (0,), (0,)
+
+    def __init__(self, p: float, dims: tuple[int, ...], keepdim: bool) -> None:
+        super().__init__(dims, keepdim)
+        self.p = p
 
     def forward(self, x: Array) -> Array:
         self.before = x.shape
-        return of(x).xp.sqrt((x * x).sum(axis=self.dims, keepdims=self.keepdim))
+        xp = of(x).xp
+        if self.p == 2:
+            return xp.sqrt((x * x).sum(axis=self.dims, keepdims=self.keepdim))
+        return (xp.abs(x) ** self.p).sum(axis=self.dims, keepdims=self.keepdim) ** (1 / self.p)
 
     def backward(self, gy: Tensor) -> Tensor:
         x, y = self.saved
         zero = y.data == 0  # the slope of a cone's tip: any vector up to length 1 would do, and 0 is the shortest
-        return self.spread(where(zero, 0.0, gy) / where(zero, 1.0, y)) * x
+        gy, y = where(zero, 0.0, gy), where(zero, 1.0, y)
+        if self.p == 2:
+            return self.spread(gy / y) * x
+        share = where(x.data == 0, 1.0, abs(x)) / self.spread(y)
+        return self.spread(gy) * Tensor(x.backend.xp.sign(x.data)) * share ** (self.p - 1)
 
 
 class LogSumExp(_Reduction):
@@ -95,7 +109,7 @@ class LogSumExp(_Reduction):
     def forward(self, x: Array) -> Array:
         self.before = x.shape
         xp = of(x).xp
-        top = x.max(axis=self.dims, keepdims=True)
+        top = x.max(axis=self.dims, keepdims=True) if x.size else xp.zeros(_kept(x.shape, self.dims), x.dtype)
         top = xp.where(xp.isfinite(top), top, 0)  # all −∞ gives −∞, not NaN
         with of(x).quiet():
             y = xp.log(xp.exp(x - top).sum(axis=self.dims, keepdims=True)) + top
@@ -163,29 +177,42 @@ def sum_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     return x if x.shape == shape else SumTo(shape)(x)
 
 
+def _require_real(name: str, x: Tensor) -> None:
+    if x.dtype.kind != "f":
+        raise TypeError(f'{name}: expected real numbers, got {x.dtype}; convert them with .to("float32")')
+
+
 def _count(x: Tensor, dims: tuple[int, ...]) -> int:
     return math.prod(x.shape[d] for d in dims)
 
 
 def mean(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    """y = (1/N) Σ x over the N elements of `dim`.  gx = gy / N, repeated."""
+    """y = (1/N) Σ x over the N elements of `dim`.  gx = gy / N, repeated.  NaN where N = 0."""
+    _require_real("mean", x)
     dims = normalize_dims("mean", dim, x.ndim)
-    return Sum(dims, keepdim)(x) * (1 / (_count(x, dims) or 1))
+    return Sum(dims, keepdim)(x) / _count(x, dims)
 
 
-def var(x: Tensor, dim: Dims = None, correction: int = 1, keepdim: bool = False) -> Tensor:
-    """y = Σ (x − x̄)² / (N − correction): unbiased by default, as in PyTorch.  gx = 2 gy (x − x̄) / (N − correction)."""
+def var(x: Tensor, dim: Dims = None, *, correction: float = 1, keepdim: bool = False) -> Tensor:
+    """y = Σ (x − x̄)² / (N − correction): unbiased by default, as in PyTorch.  gx = 2 gy (x − x̄) / (N − correction).
+
+    ValueError where N ≤ correction: so few elements have no variance (PyTorch gives NaN).
+    """
+    _require_real("var", x)
     dims = normalize_dims("var", dim, x.ndim)
     count = _count(x, dims)
     if count <= correction:
         raise ValueError(f"var: {count} elements with correction {correction} have no variance; use correction=0")
     centred = x - mean(x, dims, keepdim=True)
-    return sum(centred * centred, dims, keepdim) * (1 / (count - correction))
+    return sum(centred * centred, dims, keepdim) / (count - correction)
 
 
-def std(x: Tensor, dim: Dims = None, correction: int = 1, keepdim: bool = False) -> Tensor:
-    """y = √var.  Infinite gradient where the variance is 0."""
-    return sqrt(var(x, dim, correction, keepdim))
+def std(x: Tensor, dim: Dims = None, *, correction: float = 1, keepdim: bool = False) -> Tensor:
+    """y = √var.  gx = gy (x − x̄) / (y (N − correction)), and 0 where y = 0: there, as for a norm, 0 is the shortest
+    of the slopes between which the kink turns."""
+    variance = var(x, dim, correction=correction, keepdim=keepdim)
+    zero = variance.data == 0
+    return where(zero, 0.0, sqrt(where(zero, 1.0, variance)))
 
 
 def amax(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
@@ -198,15 +225,25 @@ def amin(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     return Amax(normalize_dims("amin", dim, x.ndim), keepdim, -1)(x)
 
 
-def max(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
-    """Without `dim` the largest element; with one, (values, indices) along it. Gradient as `amax`."""
+def max(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+    """Without `dim` the largest element; with one, (values, indices) along it. Gradient as `amax`.
+
+    max(x, other), with a tensor, is `maximum`.
+    """
+    if isinstance(dim, Tensor):
+        return elementwise.maximum(x, dim)
     if dim is None:
         return amax(x)
     return ValuesIndices(amax(x, dim, keepdim), argmax(x, dim, keepdim))
 
 
-def min(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
-    """Without `dim` the smallest element; with one, (values, indices) along it. Gradient as `amin`."""
+def min(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+    """Without `dim` the smallest element; with one, (values, indices) along it. Gradient as `amin`.
+
+    min(x, other), with a tensor, is `minimum`.
+    """
+    if isinstance(dim, Tensor):
+        return elementwise.minimum(x, dim)
     if dim is None:
         return amin(x)
     return ValuesIndices(amin(x, dim, keepdim), argmin(x, dim, keepdim))
@@ -229,23 +266,35 @@ def _argument(name: str, x: Tensor, dim: int | None, keepdim: bool) -> Tensor:
     return Tensor(found if not keepdim or at is None else owner.xp.expand_dims(found, at))
 
 
-def norm(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    """y = √Σ x², the Euclidean norm.  gx = gy · x / y, and 0 where y = 0."""
-    return Norm(normalize_dims("norm", dim, x.ndim), keepdim)(x)
+def norm(x: Tensor, p: float = 2, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """y = (Σ |x|ᵖ)^(1/p) for a real p > 0, and max |x| for p = ∞.  gx = gy · sign x · (|x| / y)ᵖ⁻¹.
+
+    Singular points: gx = 0 where y = 0, and at each x = 0. For p = ∞, elements that tie share gy.
+    """
+    _require_real("norm", x)
+    if isinstance(p, (str, tuple, list)) or not p > 0:
+        raise ValueError(f"norm: p must be a real number > 0 or inf, got {p!r}; dimensions are given as dim=")
+    dims = normalize_dims("norm", dim, x.ndim)
+    if p == math.inf:
+        return amax(abs(x), dims, keepdim)
+    return sum(abs(x), dims, keepdim) if p == 1 else Norm(float(p), dims, keepdim)(x)
 
 
 def logsumexp(x: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
     """y = log Σ eˣ, without overflow.  gx = gy · e^(x − y), the softmax."""
+    _require_real("logsumexp", x)
     return LogSumExp(normalize_dims("logsumexp", dim, x.ndim), keepdim)(x)
 
 
 def softmax(x: Tensor, dim: int) -> Tensor:
     """y = eˣ / Σ eˣ along `dim`.  gx = y · (gy − Σ gy·y)."""
+    _require_real("softmax", x)
     return Softmax(normalize_dim("softmax", dim, x.ndim))(x)
 
 
 def log_softmax(x: Tensor, dim: int) -> Tensor:
     """y = x − log Σ eˣ along `dim`.  gx = gy − eʸ · Σ gy."""
+    _require_real("log_softmax", x)
     return LogSoftmax(normalize_dim("log_softmax", dim, x.ndim))(x)
 
 

@@ -6,28 +6,46 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
-from tinygen.autograd.function import Function
+from tinygen.autograd.function import Function, plain_number
 from tinygen.autograd.tensor import Tensor
-from tinygen.backend import Array, array_types, of
+from tinygen.backend import Array, of
 
 Dims = int | Sequence[int] | None
 
 
+def whole(name: str, argument: str, value: Any) -> int:
+    """A Python int of any kind of whole number; TypeError for anything else."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: {argument} must be a whole number, got {value!r:.60}") from None
+
+
+def _sizes(name: str, given: tuple) -> tuple[int, ...]:
+    """Sizes given as f(2, 3) or f((2, 3)), as a tuple."""
+    sizes = given[0] if len(given) == 1 and isinstance(given[0], (tuple, list)) else given
+    return tuple([s if type(s) is int else whole(name, "a size", s) for s in sizes])
+
+
 def normalize_dim(name: str, dim: int, ndim: int) -> int:
     """A dimension counted from the front; IndexError where there is none such."""
-    if not -ndim <= dim < ndim:
+    at = whole(name, "dim", dim)
+    if not -ndim <= at < ndim:
         raise IndexError(f"{name}: dim {dim} is out of range for a tensor of {ndim} dimensions")
-    return dim % ndim
+    return at % ndim
 
 
 def normalize_dims(name: str, dim: Dims, ndim: int) -> tuple[int, ...]:
     """Dimensions counted from the front, in order; None means all."""
     if dim is None:
         return tuple(range(ndim))
-    dims = tuple(normalize_dim(name, d, ndim) for d in ((dim,) if isinstance(dim, int) else dim))
+    several = dim if isinstance(dim, (tuple, list)) else (dim,)
+    dims = tuple([normalize_dim(name, d, ndim) for d in several])
     if len(set(dims)) < len(dims):
         raise ValueError(f"{name}: dim {dim} names a dimension twice")
     return dims
@@ -127,45 +145,63 @@ class Split(Function):
         self.sizes, self.dim = sizes, dim
 
     def forward(self, x: Array) -> tuple[Array, ...]:
-        ends = [sum(self.sizes[: i + 1]) for i in range(len(self.sizes))]
         before = (slice(None),) * self.dim
-        return tuple(x[(*before, slice(end - size, end))] for size, end in zip(self.sizes, ends))
+        ends = accumulate(self.sizes)
+        return tuple([x[(*before, slice(end - size, end))] for size, end in zip(self.sizes, ends)])
 
     def backward(self, *gys: Tensor) -> Tensor:
         return cat(gys, self.dim)
 
 
+_HOLE = object()  # where in an index an array goes; the arrays are inputs, so that a write into them is noticed
+
+
+def _filled(index: tuple, arrays: Sequence[Array]) -> tuple:
+    """The index with the arrays in its holes."""
+    rest = iter(arrays)
+    return tuple([next(rest) if i is _HOLE else i for i in index])
+
+
 class GetItem(Function):
-    def __init__(self, index: Any) -> None:
+    def __init__(self, index: tuple) -> None:
         self.index = index
-        items = index if isinstance(index, tuple) else (index,)
-        self.is_view = all(i is None or i is Ellipsis or isinstance(i, (int, slice)) for i in items)
+        plain = (int, slice, type(None), type(Ellipsis))
+        self.is_view = all(isinstance(i, plain) and not isinstance(i, bool) for i in index)
 
-    def forward(self, x: Array) -> Array:
+    def forward(self, x: Array, *arrays: Array) -> Array:
         self.before = x.shape
-        return x[self.index]
+        return x[_filled(self.index, arrays)]
 
-    def backward(self, gy: Tensor) -> Tensor:
-        return PutItem(self.index, self.before, self.is_view)(gy)
+    def saves(self, needs: list[bool]) -> tuple[Sequence[int], Sequence[int]]:
+        return range(1, len(needs)), ()
+
+    def backward(self, gy: Tensor) -> tuple[Tensor | None, ...]:
+        arrays = self.saved
+        return PutItem(self.index, self.before, self.is_view)(gy, *arrays), *[None] * len(arrays)
 
 
 class PutItem(Function):
     """Zeros of a shape with the input added at an index: the adjoint of GetItem, as GetItem is its own."""
 
-    def __init__(self, index: Any, shape: tuple[int, ...], once: bool) -> None:
+    def __init__(self, index: tuple, shape: tuple[int, ...], once: bool) -> None:
         self.index, self.shape, self.once = index, shape, once
 
-    def forward(self, y: Array) -> Array:
+    def forward(self, y: Array, *arrays: Array) -> Array:
         owner = of(y)
         x = owner.xp.zeros(self.shape, y.dtype)
+        index = _filled(self.index, arrays)
         if self.once:  # slices name each element once, and assignment is faster than addition
-            x[self.index] = y
+            x[index] = y
         else:
-            owner.scatter_add(x, self.index, y)
+            owner.scatter_add(x, index, y)
         return x
 
-    def backward(self, gx: Tensor) -> Tensor:
-        return GetItem(self.index)(gx)
+    def saves(self, needs: list[bool]) -> tuple[Sequence[int], Sequence[int]]:
+        return range(1, len(needs)), ()
+
+    def backward(self, gx: Tensor) -> tuple[Tensor | None, ...]:
+        arrays = self.saved
+        return GetItem(self.index)(gx, *arrays), *[None] * len(arrays)
 
 
 # ---------------------------------------------------------------- the public functions
@@ -176,10 +212,14 @@ def reshape(x: Tensor, *shape: Any) -> Tensor:
 
     ValueError where the number of elements differs.
     """
-    target = tuple(shape[0]) if len(shape) == 1 and not isinstance(shape[0], int) else shape
-    known = math.prod(s for s in target if s != -1)
-    size = x.numel()
-    if target.count(-1) > 1 or (size % known if -1 in target and known else -1 in target or size != known):
+    target = _sizes("reshape", shape)
+    size, free = x.numel(), target.count(-1)
+    known = math.prod([s for s in target if s != -1])
+    if min(target, default=0) < -1 or free > 1:
+        raise ValueError(f"reshape: sizes must be ≥ 0, and at most one of them −1, got {target}")
+    if free and not known:
+        raise ValueError(f"reshape: the −1 of {target} could be any size, as {x.shape} has {size} elements")
+    if size % known if free else size != known:
         raise ValueError(f"reshape: {x.shape} has {size} elements, which do not fill {target}")
     return Reshape(target)(x)
 
@@ -202,7 +242,7 @@ def unflatten(x: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
 
 def permute(x: Tensor, *dims: Any) -> Tensor:
     """The dimensions in another order: y.shape[i] = x.shape[dims[i]].  gx = gy in the old order."""
-    order = tuple(dims[0]) if len(dims) == 1 and not isinstance(dims[0], int) else dims
+    order = dims[0] if len(dims) == 1 and isinstance(dims[0], (tuple, list)) else dims
     normal = normalize_dims("permute", order, x.ndim)
     if len(normal) != x.ndim:
         raise ValueError(f"permute: {order} does not name the {x.ndim} dimensions of {x.shape} once each")
@@ -222,11 +262,13 @@ def expand(x: Tensor, *shape: Any) -> Tensor:
 
     ValueError where a size that is not 1 would have to change.
     """
-    target = tuple(shape[0]) if len(shape) == 1 and not isinstance(shape[0], int) else shape
+    target = _sizes("expand", shape)
     new = len(target) - x.ndim
     if new < 0:
         raise ValueError(f"expand: {x.shape} has more dimensions than {target}")
     sizes = tuple(x.shape[i - new] if s == -1 and i >= new else s for i, s in enumerate(target))
+    if any(s < 0 for s in sizes):
+        raise ValueError(f"expand: sizes must be ≥ 0, or −1 for one that {x.shape} has, got {target}")
     if any(s not in (1, t) for s, t in zip(x.shape, sizes[new:])):
         raise ValueError(f"expand: {x.shape} does not expand to {target}; only sizes of 1 are repeated")
     return Expand(sizes)(x)
@@ -244,14 +286,20 @@ def unsqueeze(x: Tensor, dim: int) -> Tensor:
     return reshape(x, (*x.shape[:at], 1, *x.shape[at:]))
 
 
-def flip(x: Tensor, dims: int | Sequence[int]) -> Tensor:
-    """The order of elements reversed along `dims`.  gx = gy reversed."""
-    return Flip(normalize_dims("flip", dims, x.ndim))(x)
+def flip(x: Tensor, *dims: Any) -> Tensor:
+    """The order of elements reversed along `dims`, given as flip(x, 0, 1) or flip(x, (0, 1)).  gx = gy reversed."""
+    named = dims[0] if len(dims) == 1 and isinstance(dims[0], (tuple, list)) else dims
+    return Flip(normalize_dims("flip", named, x.ndim))(x)
 
 
-def roll(x: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int]) -> Tensor:
-    """Elements shifted along `dims`, those that fall off coming in again.  gx = gy shifted back."""
-    shifts_ = (shifts,) if isinstance(shifts, int) else tuple(shifts)
+def roll(x: Tensor, shifts: int | Sequence[int], dims: Dims = None) -> Tensor:
+    """Elements shifted along `dims`, those that fall off coming in again.  gx = gy shifted back.
+
+    Without `dims` the elements are shifted in row-major order.
+    """
+    if dims is None:
+        return reshape(roll(flatten(x), shifts, 0), x.shape)
+    shifts_ = _sizes("roll", (shifts,))
     dims_ = normalize_dims("roll", dims, x.ndim)
     if len(shifts_) != len(dims_):
         raise ValueError(f"roll: {len(shifts_)} shifts for {len(dims_)} dims")
@@ -276,6 +324,8 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Tensors of one shape joined along a new dimension `dim`."""
+    if not tensors:
+        raise ValueError("stack: expected at least one tensor")
     if any(t.shape != tensors[0].shape for t in tensors):
         raise ValueError(f"stack: shapes differ: {', '.join(str(t.shape) for t in tensors)}")
     return cat([unsqueeze(t, dim) for t in tensors], dim)
@@ -285,15 +335,27 @@ def split(x: Tensor, size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, .
     """Pieces of the given size (the last may be smaller), or of the given sizes, along `dim`."""
     at = normalize_dim("split", dim, x.ndim)
     total = x.shape[at]
-    sizes = [min(size, total - i) for i in range(0, total, size)] if isinstance(size, int) else list(size)
-    if sum(sizes) != total:
-        raise ValueError(f"split: sizes {sizes} do not add up to {total}, the size of dim {dim} of {x.shape}")
-    return Split(sizes, at)(x)
+    if isinstance(size, (tuple, list)):
+        sizes = list(_sizes("split", (size,)))
+        if any(s < 0 for s in sizes) or sum(sizes) != total:
+            raise ValueError(
+                f"split: sizes {sizes} must be ≥ 0 and add up to {total}, the size of dim {dim} of {x.shape}"
+            )
+        return Split(sizes, at)(x)
+    step = whole("split", "size", size)
+    if step < 0 or (step == 0 and total):
+        raise ValueError(f"split: size must be positive, got {step} for dim {dim} of {x.shape}")
+    return Split([min(step, total - i) for i in range(0, total, step or 1)] or [0], at)(x)
 
 
 def chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """At most `chunks` pieces of equal size along `dim`, the last one smaller where it does not divide."""
-    return split(x, -(-x.shape[dim] // chunks), dim)
+    at, count = normalize_dim("chunk", dim, x.ndim), whole("chunk", "chunks", chunks)
+    if count < 1:
+        raise ValueError(f"chunk: chunks must be at least 1, got {count}")
+    if not x.shape[at]:
+        return split(x, [0] * count, at)
+    return split(x, -(-x.shape[at] // count), at)
 
 
 def getitem(x: Tensor, index: Any) -> Tensor:
@@ -301,19 +363,20 @@ def getitem(x: Tensor, index: Any) -> Tensor:
 
     gx is zero but for gy added at the index, once for each time an element was named.
     """
-    items = index if isinstance(index, tuple) else (index,)
-    plain = tuple(_plain_index(i) for i in items)
-    return GetItem(plain if isinstance(index, tuple) else plain[0])(x)
+    items = [_plain_index(x, i) for i in (index if isinstance(index, tuple) else (index,))]
+    arrays = [i for i in items if hasattr(i, "dtype")]
+    holes = tuple([_HOLE if hasattr(i, "dtype") else i for i in items])
+    if not arrays and not any(i is Ellipsis for i in items):
+        holes = (*holes, Ellipsis)  # or NumPy would give a copy where an element is named, instead of a view
+    return GetItem(holes)(x, *arrays)
 
 
-def _plain_index(item: Any) -> Any:
-    if isinstance(item, Tensor):
-        item = item.data
-    if isinstance(item, list):
-        from tinygen.backend import current
-
-        item = current().xp.asarray(item)
-    if type(item) in array_types and item.dtype.kind not in "iub":
+def _plain_index(x: Tensor, item: Any) -> Any:
+    """A tensor or an array as it is, a list as an array beside x, a NumPy scalar as a number."""
+    if isinstance(item, (list, tuple)):
+        item = x.backend.asarray(item)
+    item = plain_number(item)
+    if hasattr(item, "dtype") and item.dtype.kind not in "iub":
         raise IndexError(f"index: expected whole numbers or a mask, got an array of {item.dtype}")
     return item
 

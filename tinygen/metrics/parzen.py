@@ -15,10 +15,13 @@ def parzen_log_likelihood(x: Array, samples: Array, sigma: float) -> Array:
         logsumexp_i(−‖x − s_i‖²/2σ²) − log N − (d/2) log 2πσ².
 
     x (n, d), samples (N, d), sigma > 0 in the units of x. Returns (n,) float64.
+    Raises ValueError for arrays of other shapes, without rows, or with a sigma that is not positive.
     Source: Breuleux, Bengio, Vincent 2011; used by Goodfellow et al. 2014, section 5.
     """
     if x.ndim != 2 or samples.ndim != 2 or x.shape[1] != samples.shape[1]:
         raise ValueError(f"parzen: x and samples must be (n, d) and (N, d), got {x.shape} and {samples.shape}")
+    if not len(x) or not len(samples):
+        raise ValueError(f"parzen: x and samples must have one row or more, got {x.shape} and {samples.shape}")
     if not sigma > 0:
         raise ValueError(f"parzen: sigma must be positive, got {sigma}")
     xp, (count, d) = of(x).xp, samples.shape

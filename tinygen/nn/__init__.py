@@ -2,6 +2,7 @@
 
 from tinygen.nn import init
 from tinygen.nn.activation import Flatten, LeakyReLU, ReLU, Sigmoid, Tanh, Unflatten
+from tinygen.nn.convolution import Conv2d, ConvTranspose2d
 from tinygen.nn.linear import Linear
 from tinygen.nn.module import Buffer, Module, Parameter, Sequential
 from tinygen.nn.normalization import BatchNorm1d, Dropout
@@ -9,6 +10,8 @@ from tinygen.nn.normalization import BatchNorm1d, Dropout
 __all__ = [
     "BatchNorm1d",
     "Buffer",
+    "Conv2d",
+    "ConvTranspose2d",
     "Dropout",
     "Flatten",
     "LeakyReLU",

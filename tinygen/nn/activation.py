@@ -56,9 +56,9 @@ class Flatten(Module):
 class Unflatten(Module):
     """Dimension `dim` as several of the given sizes."""
 
-    def __init__(self, dim: int, sizes: tuple[int, ...]) -> None:
+    def __init__(self, dim: int, unflattened_size: tuple[int, ...]) -> None:
         super().__init__()
-        self.dim, self.sizes = dim, sizes
+        self.dim, self.unflattened_size = dim, unflattened_size
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.unflatten(x, self.dim, self.sizes)
+        return F.unflatten(x, self.dim, self.unflattened_size)

@@ -12,8 +12,3 @@ def kaiming_uniform(shape: tuple[int, ...], fan_in: int, random: Stream) -> Arra
     """U(−b, b) with b = 1/√fan_in: PyTorch's default for linear and convolution layers (He et al. 2015 with a = √5)."""
     bound = 1 / math.sqrt(max(fan_in, 1))
     return random.uniform(shape, -bound, bound)
-
-
-def normal(shape: tuple[int, ...], std: float, random: Stream) -> Array:
-    """N(0, std²)."""
-    return random.normal(shape, 0.0, std)

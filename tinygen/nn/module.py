@@ -14,31 +14,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, overload
 
 import numpy as np
 
 from tinygen.autograd import Tensor
-from tinygen.backend import Array
+from tinygen.backend import Array, array_types, of
 
 
-class Parameter(Tensor):
-    """A tensor that a module learns: a leaf that requires a gradient."""
+class _State(Tensor):
+    """A leaf on the memory of `data`. With a tensor it shares the count of writes, too, as `detach` does, so that a
+    graph which saved the tensor notices an optimizer's step."""
+
+    __slots__ = ()
+
+    def __init__(self, data: Array | Tensor, requires_grad: bool) -> None:
+        array = data.data if isinstance(data, Tensor) else data
+        if not isinstance(array, tuple(array_types)):
+            kind = type(self).__name__
+            raise TypeError(f"{kind}: expected an array or a tensor, got {type(data).__name__}; use tensor()")
+        super().__init__(array, requires_grad)
+        if isinstance(data, Tensor):
+            self._version = data._version
+
+
+class Parameter(_State):
+    """A tensor that a module learns: a leaf that requires a gradient. It shares the memory of `data`."""
 
     __slots__ = ()
 
     def __init__(self, data: Array | Tensor, requires_grad: bool = True) -> None:
-        super().__init__(data.data if isinstance(data, Tensor) else data, requires_grad)
+        super().__init__(data, requires_grad)
 
 
-class Buffer(Tensor):
-    """A tensor that is part of a module's state but is not learnt, such as a running mean."""
+class Buffer(_State):
+    """A tensor that is part of a module's state but is not learnt, such as a running mean. It shares the memory of
+    `data`."""
 
     __slots__ = ()
 
     def __init__(self, data: Array | Tensor) -> None:
-        super().__init__(data.data if isinstance(data, Tensor) else data)
+        super().__init__(data, False)
 
 
 class Module:
@@ -55,10 +72,21 @@ class Module:
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         return self.forward(*inputs, **options)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """TypeError where a plain tensor would take the place of a parameter or buffer: `state_dict` and the optimizer
+        would lose it. None takes it away."""
+        here = vars(self).get(name)
+        if isinstance(here, _State) and isinstance(value, Tensor) and not isinstance(value, _State):
+            raise TypeError(
+                f"{type(self).__name__}: {name} is a {type(here).__name__}, got a plain tensor; "
+                f"assign to {name}.data, or a new {type(here).__name__}"
+            )
+        super().__setattr__(name, value)
+
     # ------------------------------------------------------------------ what it holds
 
-    def named_children(self) -> Iterator[tuple[str, Module]]:
-        """The submodules of this module itself, in the order of assignment."""
+    def _children(self) -> Iterator[tuple[str, Module]]:
+        """The submodules of this module itself; one that has two names comes twice."""
         for name, value in vars(self).items():
             if isinstance(value, Module):
                 yield name, value
@@ -66,26 +94,31 @@ class Module:
     def _own(self) -> Iterator[tuple[str, Tensor]]:
         """The parameters and buffers of this module itself."""
         for name, value in vars(self).items():
-            if isinstance(value, (Parameter, Buffer)):
+            if isinstance(value, _State):
                 yield name, value
 
-    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """This module and all below it, with dotted names; its own name is the prefix."""
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """The submodules of this module itself, each once, in the order of assignment."""
+        return _once(self._children())
+
+    def named_modules(self, prefix: str = "", remove_duplicate: bool = True) -> Iterator[tuple[str, Module]]:
+        """This module and all below it, with dotted names; its own name is the prefix. A module that is used in two
+        places comes once, under its first name, unless remove_duplicate=False."""
+        found = self._below(prefix)
+        return _once(found) if remove_duplicate else found
+
+    def _below(self, prefix: str) -> Iterator[tuple[str, Module]]:
+        """As `named_modules`, and what is used in two places comes twice."""
         yield prefix, self
-        for name, child in self.named_children():
-            yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
+        for name, child in self._children():
+            yield from child._below(_join(prefix, name))
 
     def modules(self) -> Iterator[Module]:
         for _, module in self.named_modules():
             yield module
 
     def _named(self, kind: type) -> Iterator[tuple[str, Any]]:
-        seen: set[int] = set()  # a module or parameter used in two places is one
-        for path, module in self.named_modules():
-            for name, value in module._own():
-                if isinstance(value, kind) and id(value) not in seen:
-                    seen.add(id(value))
-                    yield (f"{path}.{name}" if path else name), value
+        return _once((name, value) for name, value in self._named_state() if isinstance(value, kind))
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Every parameter once, with its dotted name."""
@@ -128,33 +161,36 @@ class Module:
     # ------------------------------------------------------------------ state
 
     def _named_state(self) -> Iterator[tuple[str, Tensor]]:
-        for path, module in self.named_modules():
+        for path, module in self._below(""):
             for name, value in module._own():
-                yield (f"{path}.{name}" if path else name), value
+                yield _join(path, name), value
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Parameters and buffers by dotted name, as copies on the host."""
         return {name: value.numpy() for name, value in self._named_state()}
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
-        """Take over the arrays of `state`, in the dtype that each parameter has.
+        """Copy the arrays of `state` into the parameters and buffers, in place, each in the dtype that it has here.
 
-        Raises ValueError that names every missing, unexpected and wrong-shaped entry; then nothing was changed.
-        strict=False lets entries be missing or unexpected, but never of a wrong shape.
+        Raises ValueError that names every entry that is missing, unexpected, of a wrong shape, or of a kind that this
+        dtype does not hold (complex or text for real, real for whole numbers); then nothing was changed.
+        strict=False lets entries be missing or unexpected, but never wrong.
         """
         own = dict(self._named_state())
-        problems = [f"missing {name} {own[name].shape}" for name in own if strict and name not in state]
-        problems += [f"unexpected {name} {np.shape(state[name])}" for name in state if strict and name not in own]
-        problems += [
-            f"{name} is {np.shape(state[name])}, the module has {value.shape}"
-            for name, value in own.items()
-            if name in state and np.shape(state[name]) != value.shape
-        ]
+        given = {name: _on_host(value) for name, value in state.items()}
+        problems = [f"missing {name} {own[name].shape}" for name in own if strict and name not in given]
+        problems += [f"unexpected {name} {given[name].shape}" for name in given if strict and name not in own]
+        pairs = [(name, own[name], given[name]) for name in own if name in given]
+        for name, value, array in pairs:
+            if array.shape != value.shape:
+                problems.append(f"{name} is {array.shape}, the module has {value.shape}")
+            elif not np.can_cast(array.dtype, value.dtype, "same_kind"):
+                problems.append(f"{name} is {array.dtype}, the module has {value.dtype}")
         if problems:
             raise ValueError(f"load_state_dict of {type(self).__name__}: " + "; ".join(problems))
-        for name, value in own.items():
-            if name in state:
-                value.data = value.backend.from_host(np.array(state[name], value.dtype))
+        for _, value, array in pairs:
+            value.data[...] = value.backend.from_host(array.astype(value.dtype))
+            value.written()
 
     # ------------------------------------------------------------------ how it looks
 
@@ -163,17 +199,45 @@ class Module:
         return ""
 
     def __repr__(self) -> str:
-        lines = [f"  ({name}): " + repr(child).replace("\n", "\n  ") for name, child in self.named_children()]
+        lines = [f"  ({name}): " + repr(child).replace("\n", "\n  ") for name, child in self._children()]
         head = f"{type(self).__name__}({self.extra_repr()}"
         return head + ("\n" + "\n".join(lines) + "\n)" if lines else ")")
 
 
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _once(named: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """Each object under its first name: a module or parameter used in two places is one."""
+    seen: set[int] = set()
+    for name, value in named:
+        if id(value) not in seen:
+            seen.add(id(value))
+            yield name, value
+
+
+def _on_host(value: Any) -> np.ndarray:
+    """A tensor, an array of any backend or a nested list, as a NumPy array."""
+    if isinstance(value, Tensor):
+        return value.numpy()
+    return of(value).to_host(value) if isinstance(value, tuple(array_types)) else np.asarray(value)
+
+
 class Sequential(Module):
-    """Modules applied one after the other."""
+    """Modules applied one after the other.
+
+    net[i] is a module, net[i:j] a Sequential of the same modules under the names that they have here.
+    """
 
     def __init__(self, *modules: Module) -> None:
         super().__init__()
         for index, module in enumerate(modules):
+            if not isinstance(module, Module):
+                raise TypeError(
+                    f"Sequential: expected modules, argument {index} is of type {type(module).__name__}; "
+                    "unpack a list with *"
+                )
             setattr(self, str(index), module)
 
     def forward(self, x: Any) -> Any:
@@ -182,10 +246,22 @@ class Sequential(Module):
         return x
 
     def __iter__(self) -> Iterator[Module]:
-        return (child for _, child in self.named_children())
+        return (child for _, child in self._children())
 
     def __len__(self) -> int:
-        return len(list(self.named_children()))
+        return len(list(self._children()))
 
-    def __getitem__(self, index: int) -> Module:
-        return list(self)[index]
+    @overload
+    def __getitem__(self, index: int) -> Module: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequential: ...
+    def __getitem__(self, index: int | slice) -> Module:
+        children = list(self._children())
+        if isinstance(index, slice):
+            part = Sequential()
+            for name, module in children[index]:
+                setattr(part, name, module)
+            return part
+        if not -len(children) <= index < len(children):
+            raise IndexError(f"Sequential: index {index} is out of range for {len(children)} modules")
+        return children[index][1]

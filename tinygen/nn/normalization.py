@@ -30,7 +30,7 @@ class BatchNorm1d(Module):
         if x.ndim not in (2, 3):
             raise ValueError(f"BatchNorm1d: expected x of (n, c) or (n, c, length), got {x.shape}")
         if self.training:
-            self.num_batches_tracked.data = self.num_batches_tracked.data + 1
+            self.num_batches_tracked.data = (self.num_batches_tracked + 1).data
         return F.batch_norm(
             x, self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum, self.eps
         )

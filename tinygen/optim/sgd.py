@@ -21,8 +21,9 @@ class SGD(Optimizer):
         weight_decay: float = 0.0, nesterov: bool = False,
     ) -> None:  # fmt: skip
         super().__init__(parameters, lr)
+        self._refuse_negative(momentum=momentum, weight_decay=weight_decay)
         if nesterov and (momentum <= 0 or dampening != 0):
-            raise ValueError("SGD: nesterov needs a momentum and no dampening")
+            raise ValueError(f"SGD: nesterov needs a momentum above 0 and dampening 0, got {momentum} and {dampening}")
         self.momentum, self.dampening, self.weight_decay, self.nesterov = momentum, dampening, weight_decay, nesterov
         self.slots = ("velocity",) if momentum else ()
 

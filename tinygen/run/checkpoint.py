@@ -48,6 +48,7 @@ class Origin:
     image_size: int | None
     grey: bool
     images: dict[str, Any]  # the fields of the DataSpec that the algorithm was built with
+    digest: str  # of the training images: `Dataset.digest`
 
     @property
     def algorithm(self) -> str:
@@ -77,6 +78,18 @@ class Checkpoint:
 
 
 _PLACE = ("step", "drawn", "seconds", "backend", "table")  # the fields that the header holds as they are
+
+# What the header's JSON must hold: the types of the fields.
+_HEADER = {
+    "format": str, "versions": dict, "origin": dict, "step": int, "drawn": int, "seconds": (int, float),
+    "backend": str, "table": dict,
+}  # fmt: skip
+_ORIGIN = {
+    "name": str, "provider": str, "config": dict, "seed": int, "data": str, "image_size": (int, type(None)),
+    "grey": bool, "images": dict, "digest": str,
+}  # fmt: skip
+_IMAGES = {"name": str, "channels": int, "height": int, "width": int, "count": int, "classes": list}
+_TYPES = ("BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16", "F32", "F64")  # safetensors' names
 
 
 # ---------------------------------------------------------------- the file
@@ -124,13 +137,17 @@ def read(folder: Path) -> Checkpoint:
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+            if not {_KEY, _SUM} <= header.keys():
+                raise CheckpointError(f"{path}: not a checkpoint of tinygen", _USE_ANOTHER)
+            names = file.keys()
+            for name in names:
+                if (found := file.get_slice(name).get_dtype()) not in _TYPES:
+                    raise CheckpointError(f"{path}: {name} is of type {found}, which no checkpoint holds", _USE_ANOTHER)
+            arrays = {name: file.get_tensor(name) for name in names}
     except safetensors.SafetensorError as error:
         raise CheckpointError(f"{path}: damaged or cut short: {_one_line(error)}", _USE_ANOTHER) from error
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {_one_line(error)}", "check its permissions") from error
-    if not {_KEY, _SUM} <= header.keys():
-        raise CheckpointError(f"{path}: not a checkpoint of tinygen", _USE_ANOTHER)
     if header[_SUM] != _checksum(header[_KEY], arrays):
         raise CheckpointError(f"{path}: damaged: its checksum is wrong", _USE_ANOTHER)
     return _from_document(path, header[_KEY], arrays)
@@ -151,15 +168,39 @@ _USE_ANOTHER = "restore the file from a copy, or train anew with another --out"
 def _from_document(path: Path, text: str, arrays: Arrays) -> Checkpoint:
     try:
         document = json.loads(text)
-        if document["format"] != FORMAT:
-            raise CheckpointError(
-                f"{path}: format {document['format']}, this tinygen reads format {FORMAT}",
-                f"it was written by tinygen {document['versions']['tinygen']}: install that version",
-            )
-        origin, place = Origin(**document["origin"]), {name: document[name] for name in _PLACE}
-    except (ValueError, TypeError, LookupError) as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: its header is damaged: {_one_line(error)}", _USE_ANOTHER) from error
-    return Checkpoint(origin=origin, arrays=arrays, **place)
+    if isinstance(document, dict) and document.get("format", FORMAT) != FORMAT:
+        versions = document.get("versions")
+        writer = versions.get("tinygen") if isinstance(versions, dict) else None
+        raise CheckpointError(
+            f"{path}: format {document['format']}, this tinygen reads format {FORMAT}",
+            f"it was written by tinygen {writer}: install that version" if writer else _USE_ANOTHER,
+        )
+    _require_fields(path, "the header", document, _HEADER)
+    _require_fields(path, "origin", document["origin"], _ORIGIN)
+    _require_fields(path, "origin.images", document["origin"]["images"], _IMAGES)
+    place = {name: document[name] for name in _PLACE}
+    return Checkpoint(origin=Origin(**document["origin"]), arrays=arrays, **place)
+
+
+def _require_fields(path: Path, owner: str, values: Any, types: Mapping[str, Any]) -> None:
+    """Raise CheckpointError unless `values` is an object with these fields, of these types, and no others."""
+    if not isinstance(values, dict):
+        raise _damaged(path, f"{owner} is a {type(values).__name__}, expected an object")
+    if missing := [name for name in types if name not in values]:
+        raise _damaged(path, f"{owner} lacks {', '.join(missing)}")
+    if unknown := [name for name in values if name not in types]:
+        raise _damaged(path, f"{owner} has the unknown {', '.join(unknown)}")
+    for name, kinds in types.items():
+        value = values[name]
+        fits = isinstance(value, kinds) and (kinds is bool or not isinstance(value, bool))  # True is an int in Python
+        if not fits:
+            raise _damaged(path, f"{name} of {owner} is {value!r:.40}")
+
+
+def _damaged(path: Path, what: str) -> CheckpointError:
+    return CheckpointError(f"{path}: its header is damaged: {what}", _USE_ANOTHER)
 
 
 def _one_line(error: Exception) -> str:
@@ -178,6 +219,18 @@ def require_same(folder: Path, saved: Mapping[str, Any], asked: Mapping[str, Any
         raise CheckpointError(
             f"{folder}: {'; '.join(made)}",
             "ask for the same to go on with this run, or start a new one with another --out",
+        )
+
+
+def require_same_data(folder: Path, saved: Origin, now: Origin) -> None:
+    """Raise CheckpointError where the data are not those that a run was made with."""
+    images = ({f"data {name}": value for name, value in origin.images.items()} for origin in (saved, now))
+    require_same(folder, *images)
+    if saved.digest != now.digest:
+        raise CheckpointError(
+            f"{folder}: {now.data} holds other images or labels than it was made with "
+            f"(digest {now.digest}, not {saved.digest})",
+            "put the data back as they were, or start a new run with another --out",
         )
 
 
@@ -208,7 +261,13 @@ def config_from(kind: type, values: dict[str, Any], folder: Path) -> Any:
             f"{folder}: made with the options {', '.join(sorted(unknown))}, which the plugin has no more",
             "use the version of the plugin that the run was made with",
         )
-    return kind(**{name: _tuples(value) for name, value in values.items()})
+    try:
+        return kind(**{name: _tuples(value) for name, value in values.items()})
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{folder}: made with options that the plugin does not take: {_one_line(error)}",
+            "use the version of the plugin that the run was made with",
+        ) from error
 
 
 def _tuples(value: Any) -> Any:

@@ -12,6 +12,7 @@ A run's folder holds `checkpoint.safetensors`, `metrics.jsonl`, `samples/step-â€
 from __future__ import annotations
 
 import math
+import shlex
 import signal
 import threading
 import time
@@ -51,6 +52,7 @@ class Run:
     batches: Batches = field(init=False)
     step: int = field(init=False, default=0)
     seconds: float = field(init=False, default=0.0)  # spent in training, however often the run was taken up
+    _fit: Generator[Any, None, None] | None = field(init=False, default=None, repr=False)
 
     def __post_init__(self) -> None:
         self.algorithm = self.factory(self.config, self.data.spec, self.stream("algorithm"))
@@ -65,6 +67,34 @@ class Run:
     def stream(self, name: str) -> Stream:
         """A random stream of this run, at its beginning."""
         return Stream(self.origin.seed, self.origin.name).child(name)
+
+    def fit(self) -> Generator[Any, None, None]:
+        """The algorithm's `fit` where it stands; called once, as a `fit` that hands on a generator may do something.
+
+        Raises PluginError where it is no generator.
+        """
+        if getattr(self._fit, "gi_frame", None) is None:  # there is none yet, or it was closed
+            fit = self.algorithm.fit(self.batches)
+            if not isinstance(fit, Generator):
+                raise PluginError(
+                    f"{self.origin.name}: fit must be a generator, it returned {type(fit).__name__}",
+                    "let fit contain `yield Step(...)` after each update",
+                )
+            self._fit = fit
+        assert self._fit is not None
+        return self._fit
+
+    def checked(self) -> Checkpoint:
+        """Where the run stands, once it is sure that it can begin: to be asked before there is a folder.
+
+        Raises PluginError for a `fit` that is no generator and for state that cannot be kept, AnomalyError for NaN.
+        """
+        self.fit()
+        here = self.here()
+        broken = [name for name, array in here.arrays.items() if _has_nan(array)]
+        if broken:
+            raise AnomalyError(f"step {self.step}: {broken[0]} is NaN before training", "look at how it is made")
+        return here
 
     def anew(self) -> Run:
         """The same run before its first step, with an algorithm of its own."""
@@ -108,15 +138,18 @@ def _due(step: int, every: int) -> bool:
 
 
 def train(
-    run: Run, steps: int, every: Every | None = None, report: Report | None = None, callbacks: Sequence[Any] = ()
-) -> dict[str, float]:
+    run: Run, steps: int, every: Every | None = None, report: Report | None = None, callbacks: Sequence[Any] = (),
+    options: str = "",
+) -> dict[str, float]:  # fmt: skip
     """Train until `steps` steps are done in all, from where `run` stands. Returns the last figures.
+
+    options: what `tinygen train --resume` must be told besides to find the run's plugins, as in "-p toys.py".
 
     The first SIGINT or SIGTERM lets the step at hand end, saves, and raises TinygenError; the second acts at once.
     Raises AnomalyError, with the operation's name, where a number is not finite; PluginError for a `fit` that does
     not keep its contract; OutputError where the folder cannot be written. The last good checkpoint then stays.
     """
-    training = _Training(run, steps, every or Every.default(steps), report or Report(), callbacks)
+    training = _Training(run, steps, every or Every.default(steps), report or Report(), callbacks, options)
     training.report.start(run.origin.name, run.step, steps)
     try:
         training.train()
@@ -129,9 +162,12 @@ def train(
 class _Training:
     """One call of `train`: what stands between the steps of `fit`."""
 
-    def __init__(self, run: Run, steps: int, every: Every, report: Report, callbacks: Sequence[Any]) -> None:
+    def __init__(
+        self, run: Run, steps: int, every: Every, report: Report, callbacks: Sequence[Any], options: str
+    ) -> None:
         _require_own_place(run)
         self.run, self.steps, self.every, self.report, self.callbacks = run, steps, every, report, callbacks
+        self.options = options
         self.log = MetricsLog(run.folder / "metrics.jsonl")
         self.log.drop_after(run.step)
         self.metrics = _figures(self.log.rows())
@@ -144,7 +180,7 @@ class _Training:
     def train(self) -> None:
         """Step by step to the end, or to a signal."""
         run, every = self.run, self.every
-        with _StopSignal() as stop, closing(_generator(run)) as fit:
+        with _StopSignal() as stop, closing(run.fit()) as fit:
             self.start()
             while run.step < self.steps and not stop.name:
                 self.means.add(_next_step(fit, run, self.steps).metrics)
@@ -165,10 +201,7 @@ class _Training:
 
     def start(self) -> None:
         """Before the first step: everything that must be saved can be, and the folder can be written."""
-        here = self.run.here()
-        broken = [name for name, array in here.arrays.items() if _has_nan(array)]
-        if broken:
-            raise AnomalyError(f"step {self.run.step}: {broken[0]} is NaN before training", "look at how it is made")
+        here = self.run.checked()
         self.infinite = frozenset(name for name, array in here.arrays.items() if not _is_finite(array))
         make_folder(self.run.folder)
         if self.run.step == 0:
@@ -231,7 +264,8 @@ class _Training:
     def go_on(self) -> str:
         """What to type to go on from here."""
         run = self.run
-        return f"go on with: tinygen train {run.origin.name} --out {run.folder} --steps {self.steps} --resume"
+        words = ["tinygen", "train", run.origin.name, "--out", str(run.folder), "--steps", str(self.steps), "--resume"]
+        return f"go on with: {shlex.join(words)} {self.options}".rstrip()
 
     def find_anomaly(self, symptom: str) -> NoReturn:
         """Repeat the steps since the last checkpoint, watching each operation, and raise what is found."""
@@ -240,7 +274,7 @@ class _Training:
         hint = f"a lower learning rate often helps; the checkpoint of step {saved.step} is kept in {self.run.folder}"
         replay = self.run.anew()
         replay.go_to(saved)
-        with detect_anomaly(), closing(_generator(replay)) as fit:
+        with detect_anomaly(), closing(replay.fit()) as fit:
             while replay.step < self.run.step:
                 step = replay.step + 1
                 try:
@@ -259,17 +293,6 @@ class _Training:
 def _figures(rows: list[dict[str, Any]]) -> dict[str, float]:
     """The figures of the last line of metrics.jsonl."""
     return {name: value for name, value in rows[-1].items() if name not in OWN_KEYS} if rows else {}
-
-
-def _generator(run: Run) -> Generator[Any, None, None]:
-    """`fit`, before its first step."""
-    fit = run.algorithm.fit(run.batches)
-    if not isinstance(fit, Generator):
-        raise PluginError(
-            f"{run.origin.name}: fit must be a generator, it returned {type(fit).__name__}",
-            "let fit contain `yield Step(...)` after each update",
-        )
-    return fit
 
 
 def _next_step(fit: Generator[Any, None, None], run: Run, steps: int) -> Step:

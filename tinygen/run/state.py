@@ -7,37 +7,43 @@ name. `restore` walks a freshly built algorithm along that table and puts everyt
     value                                   kept as
     None, bool, int, float, str             itself, in the table
     array, NumPy scalar, Tensor             an array, and in the table which of the three
+    member of an Enum                       its name
     optimizer, Stream                       the entries of its `state_dict()`
     list, tuple, dict                       its length or its keys; the items under names of their own
     Module, any other object                the names of its attributes; the attributes under names of their own
     something met before                    the name under which it was met
-    functions, classes, frozen dataclasses  nothing: training does not change them
+    functions, classes, frozen dataclasses  nothing: they are constants, see `kinds`
 
 Tensors, modules, optimizers, lists, dicts and objects are filled in place, so that an optimizer goes on to hold the
 parameters that it was built with. Arrays keep the order of their axes in memory: sums depend on it in the last bit.
+
+Two things that are one come back as one. What would not come back is refused: a constant that holds what can change,
+unless that is kept under a name of its own, and two arrays that share a part of their memory.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-import types
+import enum
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import numpy as np
 
 from tinygen import backend
-from tinygen.autograd import Tensor, tensor
+from tinygen.autograd import Tensor
 from tinygen.backend import Backend
 from tinygen.errors import CheckpointError, PluginError, TinygenError
-from tinygen.nn import Module
+from tinygen.run.kinds import has_state, is_array, is_constant, is_plain_object, mutable_in
 
 Arrays = dict[str, np.ndarray]
 Table = dict[str, Any]
 
-_FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, functools.partial, np.ufunc)
-_CONSTANT = (type, types.ModuleType, np.dtype, Backend, *_FUNCTIONS)
+# What the table says of a value that it does not hold itself, by kind: the fields and their types.
+_ENTRIES: dict[str, dict[str, type]] = {
+    "same": {"as": str}, "constant": {}, "tensor": {"requires_grad": bool}, "array": {"on_host": bool}, "number": {},
+    "member": {"name": str}, "state": {"keys": list}, "list": {"length": int}, "tuple": {"length": int},
+    "dict": {"keys": list}, "object": {"attributes": list},
+}  # fmt: skip
 _NUMBER_KINDS = "biuf"  # bool, whole numbers, floating point: what a safetensors file holds
 
 
@@ -49,6 +55,8 @@ def capture(algorithm: Any) -> tuple[Arrays, Table]:
     """
     walk = _Capture()
     walk.put("", algorithm)
+    walk.require_nothing_hidden()
+    walk.require_own_memory()
     return walk.arrays, walk.table
 
 
@@ -67,54 +75,9 @@ def restore(algorithm: Any, arrays: Mapping[str, np.ndarray], table: Mapping[str
         )
 
 
-# ---------------------------------------------------------------- what kind of thing a value is
-
-
-def _is_constant(value: Any) -> bool:
-    """True for what training cannot change: functions, classes, modules, frozen dataclasses of plain values."""
-    if _is_frozen(value):
-        return not any(_holds_state(getattr(value, field.name)) for field in dataclasses.fields(value))
-    return isinstance(value, _CONSTANT)
-
-
-def _is_frozen(value: Any) -> bool:
-    settings = getattr(value, "__dataclass_params__", None)
-    return settings is not None and settings.frozen and not isinstance(value, type)
-
-
-def _holds_state(value: Any) -> bool:
-    return isinstance(value, Tensor) or _is_array(value) or hasattr(value, "load_state_dict")
-
-
-def _is_array(value: Any) -> bool:
-    return isinstance(value, tuple(backend.array_types))
-
-
-def _has_state(value: Any) -> bool:
-    """True for what saves itself. A Module is walked instead: its layers may hold streams, which are no parameters."""
-    return hasattr(value, "load_state_dict") and not isinstance(value, Module)
-
-
-class _Plain:
-    """An object of this class has its attributes and nothing else."""
-
-
-def _is_plain_object(value: Any) -> bool:
-    """True where the attributes are all there is.
-
-    A deque, an open file or a generator of random numbers keeps something that its attributes do not show; instances
-    of such classes are larger than those of a class that is written in Python alone. So do __slots__. The attributes
-    of a frozen dataclass cannot be given back.
-    """
-    kind = type(value)
-    slots = any(vars(base).get("__slots__") for base in kind.__mro__)
-    larger = kind.__basicsize__ != _Plain.__basicsize__
-    return hasattr(value, "__dict__") and not (slots or larger or _is_frozen(value))
-
-
 def _attributes(value: Any) -> dict[str, Any]:
     """The attributes of an object that are kept."""
-    return {name: item for name, item in vars(value).items() if not _is_constant(item)}
+    return {name: item for name, item in vars(value).items() if not is_constant(item)}
 
 
 def _below(path: str, attribute: str) -> str:
@@ -128,7 +91,10 @@ class _Capture:
     def __init__(self) -> None:
         self.arrays: Arrays = {}
         self.table: Table = {}
-        self._met: dict[int, tuple[str, Any]] = {}  # by id; the object stands beside its name so that it stays alive
+        # By id, with the name; the object stands beside its name so that it stays alive.
+        self._met: dict[int, tuple[str, Any]] = {}
+        self._memory: dict[int, tuple[str, Any]] = {}  # arrays, those of tensors too
+        self._hidden: list[tuple[str, Any, str, Any]] = []  # a constant, and what it holds that can change
 
     def put(self, path: str, value: Any) -> None:
         """Enter `value` and all beneath it under `path`."""
@@ -146,10 +112,12 @@ class _Capture:
             self._put_array(path, value.data, {"kind": "tensor", "requires_grad": leaf})
         elif isinstance(value, np.generic):
             self._put_array(path, np.asarray(value), {"kind": "number"})
-        elif _is_array(value):
+        elif is_array(value):
             on_host = isinstance(value, np.ndarray) and backend.current().name != "numpy"
             self._put_array(path, value, {"kind": "array", "on_host": on_host})
-        elif _has_state(value):
+        elif isinstance(value, enum.Enum) and value.name in type(value).__members__:
+            self.table[path] = {"kind": "member", "name": value.name}
+        elif has_state(value):
             self._put_state(path, value)
         elif type(value) in (list, tuple):
             self.table[path] = {"kind": type(value).__name__, "length": len(value)}
@@ -157,15 +125,23 @@ class _Capture:
                 self._put_item(f"{path}[{index}]", item)
         elif type(value) is dict:
             self._put_dict(path, value)
-        elif _is_plain_object(value):
+        elif is_plain_object(value):
             kept = _attributes(value)
             self.table[path] = {"kind": "object", "attributes": list(kept)}
-            for name, item in kept.items():
-                self.put(_below(path, name), item)
+            for name, item in vars(value).items():
+                if name in kept:
+                    self.put(_below(path, name), item)
+                else:
+                    self._look_into(_below(path, name), item)
         else:
             _refuse(path, value)
 
     def _put_array(self, path: str, array: Any, entry: dict[str, Any]) -> None:
+        self.table[path] = entry
+        if id(array) in self._memory:
+            entry["as"] = self._memory[id(array)][0]
+            return
+        self._memory[id(array)] = path, array
         host = backend.of(array).to_host(array)
         if host.dtype.kind not in _NUMBER_KINDS or host.dtype.itemsize > 8:
             _refuse(path, host)
@@ -173,7 +149,6 @@ class _Capture:
         if not host.flags.c_contiguous and axes != sorted(axes):
             entry["axes"], host = axes, host.transpose(axes)
         self.arrays[path] = np.asarray(host, order="C")
-        self.table[path] = entry
 
     def _put_state(self, path: str, value: Any) -> None:
         state = value.state_dict()
@@ -191,10 +166,51 @@ class _Capture:
 
     def _put_item(self, path: str, value: Any) -> None:
         """An item of a container. Unlike an attribute that does not change, it keeps its place."""
-        if _is_constant(value):
+        if is_constant(value):
             self.table[path] = {"kind": "constant"}
+            self._look_into(path, value)
         else:
             self.put(path, value)
+
+    # ------------------------------------------------------------ what would not come back
+
+    def _look_into(self, path: str, constant: Any) -> None:
+        self._hidden += [(path, constant, name, item) for name, item in mutable_in(constant, path)]
+
+    def require_nothing_hidden(self) -> None:
+        """Raise PluginError where a constant holds what can change, unless that is filled in place elsewhere."""
+        for path, constant, name, item in self._hidden:
+            if id(item) not in self._met or not _is_filled_in_place(item):
+                raise PluginError(
+                    f"{path}: this {type(constant).__name__} holds a {type(item).__name__} ({name}), "
+                    "which a checkpoint would lose",
+                    "make that an attribute of the algorithm; beside state may stand plain functions, classes, enums, "
+                    "and frozen dataclasses of immutable values",
+                )
+
+    def require_own_memory(self) -> None:
+        """Raise PluginError where two arrays overlap: they would come back apart."""
+        found = list(self._memory.values())
+        for path, view in found:
+            if view.flags.owndata:  # of two that overlap, one at least does not own its memory
+                continue
+            for other_path, other in found:
+                if other is not view and _overlap(view, other):
+                    raise PluginError(
+                        f"{path} and {other_path} share memory, and would come back apart",
+                        "make one of them a copy, or take the view where it is used",
+                    )
+
+
+def _overlap(a: Any, b: Any) -> bool:
+    if type(a) is not type(b) or not a.size or not b.size:
+        return False
+    xp = backend.of(a).xp
+    return bool(xp.may_share_memory(a, b)) and bool(xp.shares_memory(a, b))
+
+
+def _is_filled_in_place(value: Any) -> bool:
+    return isinstance(value, Tensor) or has_state(value) or type(value) in (list, dict) or is_plain_object(value)
 
 
 def _refuse(path: str, value: Any) -> NoReturn:
@@ -215,6 +231,7 @@ class _Restore:
     def __init__(self, arrays: Mapping[str, np.ndarray], table: Mapping[str, Any]) -> None:
         self._arrays, self._table = arrays, table
         self._made: dict[str, Any] = {}  # by name, for what was met under a name before
+        self._memory: dict[str, Any] = {}  # the arrays, those of tensors too
         self.problems: list[str] = []
 
     def value(self, path: str, here: Any) -> Any:
@@ -222,13 +239,29 @@ class _Restore:
         entry = self._table.get(path, _NOTHING)
         if entry is _NOTHING:
             return self._problem(path, "missing")
-        if not isinstance(entry, dict):
+        if entry is None or isinstance(entry, (bool, int, float, str)):
             return entry
+        if not self._is_whole(entry):
+            return self._problem(path, f"kept as {entry!r:.60}, which means nothing")
         if entry["kind"] == "same":
-            return self._made.get(entry["as"])
+            return self._made[entry["as"]]
         put_back = getattr(self, f"_{entry['kind']}")  # a method below for each kind that `capture` writes
         self._made[path] = value = put_back(path, entry, here)
         return value
+
+    def _is_whole(self, entry: Any) -> bool:
+        """Whether an entry says what `capture` says of a value of its kind."""
+        fields = _ENTRIES.get(str(entry.get("kind"))) if isinstance(entry, dict) else None
+        if fields is None or any(type(entry.get(name)) is not kind for name, kind in fields.items()):
+            return False
+        if not isinstance(entry.get("axes", []), list) or not isinstance(entry.get("as", ""), str):
+            return False
+        names = [name for field in ("keys", "attributes", "axes") for name in entry.get(field, ())]
+        return (
+            all(type(name) in (str, int) for name in names)
+            and 0 <= entry.get("length", 0) <= len(self._table)
+            and (entry["kind"] != "same" or entry["as"] in self._made)
+        )
 
     def _problem(self, path: str, what: str) -> None:
         self.problems.append(f"{path or 'the algorithm'}: {what}")
@@ -242,8 +275,11 @@ class _Restore:
             return np.zeros(())
         array = self._arrays[path]
         if "axes" in entry:
+            if len(entry["axes"]) != array.ndim or set(entry["axes"]) != set(range(array.ndim)):
+                self._problem(path, f"its axes in memory are {entry['axes']}, it has {array.ndim}")
+                return array
             array = array.transpose(np.argsort(entry["axes"]))
-        if isinstance(here, (Tensor, np.generic)) or _is_array(here):
+        if isinstance(here, (Tensor, np.generic)) or is_array(here):
             if array.shape != here.shape:
                 self._problem(path, f"saved with shape {array.shape}, expected {here.shape}")
             elif array.dtype != here.dtype:
@@ -251,18 +287,36 @@ class _Restore:
         return np.array(array)  # a copy of its own, with the same order in memory
 
     def _tensor(self, path: str, entry: Mapping[str, Any], here: Any) -> Tensor:
-        host = self._host(path, entry, here)
+        owner = here.backend if isinstance(here, Tensor) else backend.current()
+        found = len(self.problems)
+        array = self._device(path, entry, here, owner)
+        if entry["requires_grad"] and array.dtype.kind != "f":
+            self._problem(path, f"{array.dtype} that requires a gradient")
+        if len(self.problems) > found:
+            return here
         if not isinstance(here, Tensor) or here.node is not None:
-            return tensor(host, requires_grad=entry["requires_grad"])
-        here.data = here.backend.from_host(host)
+            return Tensor(array, requires_grad=entry["requires_grad"])
+        here.data = array
         return here.requires_grad_(entry["requires_grad"])
 
     def _array(self, path: str, entry: Mapping[str, Any], here: Any) -> Any:
-        host = self._host(path, entry, here)
-        return host if entry["on_host"] else backend.current().from_host(host)
+        return self._device(path, entry, here, backend.NUMPY if entry["on_host"] else backend.current())
+
+    def _device(self, path: str, entry: Mapping[str, Any], here: Any, owner: Backend) -> Any:
+        """The array under `path` where it belongs; the same one as before, where it was one."""
+        if entry.get("as") in self._memory:
+            self._memory[path] = self._memory[entry["as"]]
+        else:
+            self._memory[path] = owner.from_host(self._host(path, entry, here))
+        return self._memory[path]
 
     def _number(self, path: str, entry: Mapping[str, Any], here: Any) -> Any:
         return self._host(path, entry, here)[()]
+
+    def _member(self, path: str, entry: Mapping[str, Any], here: Any) -> Any:
+        if not isinstance(here, enum.Enum) or entry["name"] not in type(here).__members__:
+            return self._misfit(path, here, f"the member {entry['name']} of an Enum")
+        return type(here)[entry["name"]]
 
     # ------------------------------------------------------------ containers and objects
 
@@ -290,14 +344,14 @@ class _Restore:
         return self._problem(path, "missing here") if here is _NOTHING else here
 
     def _object(self, path: str, entry: Mapping[str, Any], here: Any) -> Any:
-        if not _is_plain_object(here):
+        if not is_plain_object(here):
             return self._misfit(path, here, "an object")
         self._made[path] = here
         self._fill(path, here, entry["attributes"], _attributes(here))
         return here
 
     def _state(self, path: str, entry: Mapping[str, Any], here: Any) -> Any:
-        if not _has_state(here):
+        if not has_state(here):
             return self._misfit(path, here, "an optimizer or Stream")
         self._made[path] = here
         fresh, found = here.state_dict(), len(self.problems)

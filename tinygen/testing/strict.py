@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from tinygen.backend import NUMPY, AdamRule, Backend, SGDRule, register
-from tinygen.testing.cupy_names import known
+from tinygen.testing.cupy_names import MODULES, known
 
 _NUMBERS = (bool, int, float, complex, np.generic)
 
@@ -53,6 +53,16 @@ def _waits() -> None:
     _counts.to_host += 1
 
 
+@contextlib.contextmanager
+def _own_checks_first() -> Iterator[None]:
+    """Where NumPy meets an index out of range, CuPy goes on with some element: the program's own check tells of it."""
+    try:
+        yield
+    except IndexError:
+        STRICT._ask()
+        raise
+
+
 class StrictArray:
     """An array of the fake device."""
 
@@ -83,7 +93,8 @@ class StrictArray:
         return iter([StrictArray(np.asarray(row)) for row in self._host])
 
     def __getitem__(self, index: Any) -> StrictArray:
-        return _wrap(self._host[_index(index)])
+        with _own_checks_first():
+            return _wrap(self._host[_index(index)])
 
     def __setitem__(self, index: Any, value: Any) -> None:
         self._host[_index(index)] = _unwrap("setitem", value)
@@ -102,9 +113,9 @@ class StrictArray:
 
     __index__ = __int__
 
-    def item(self, *index: int) -> Any:
+    def item(self) -> Any:
         _waits()
-        return self._host.item(*index)
+        return self._host.item()
 
     def tolist(self) -> Any:
         _waits()
@@ -114,14 +125,16 @@ class StrictArray:
         _waits()
         return self._host.copy()
 
-    def __getattr__(self, name: str) -> Callable:
+    def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name not in known()["array"]:
             raise AttributeError(f"cupy.ndarray has no attribute {name}")
+        if not callable(getattr(self._host, name)):
+            return _wrap(getattr(self._host, name))
+        parameters = known()["array"][name]
 
         def method(*arguments: Any, **keywords: Any) -> Any:
-            for keyword in ("where", "initial"):
-                if keyword in keywords:
-                    raise TypeError(f"cupy.ndarray.{name} takes no {keyword}")
+            if parameters is not None:
+                _require_taken(name, parameters, arguments, keywords)
             with np.errstate(all="ignore"):
                 return _wrap(getattr(self._host, name)(*_unwrap(name, arguments), **_unwrap(name, keywords)))
 
@@ -131,15 +144,33 @@ class StrictArray:
         return f"strict{np.array2string(self._host)}"
 
 
+def _require_taken(name: str, parameters: list[str], arguments: tuple, keywords: dict[str, Any]) -> None:
+    """Raise TypeError for arguments that a method of CuPy's arrays does not take, though NumPy's may."""
+    unknown = [keyword for keyword in keywords if keyword not in parameters]
+    if unknown:
+        raise TypeError(f"cupy.ndarray.{name} takes no {unknown[0]}")
+    if len(arguments) > len(parameters) and not any(each.startswith("*") for each in parameters):
+        raise TypeError(f"cupy.ndarray.{name} takes {len(parameters)} arguments, got {len(arguments)}")
+
+
 def _index(index: Any) -> Any:
+    """An index as NumPy takes it, for reading and writing alike. CuPy moves a list to the device, which is counted."""
     items = index if isinstance(index, tuple) else (index,)
-    for item in items:
-        if isinstance(item, StrictArray) and item.dtype == bool:
-            _counts.synchronizations += 1  # the device must count the true ones before a result has a shape
-        elif isinstance(item, (np.ndarray, list)):
-            raise TypeError(f"index: {type(item).__name__} is on the host; move it with backend.from_host")
-    plain = tuple(i._host if isinstance(i, StrictArray) else i for i in items)
+    plain = tuple(_index_item(item) for item in items)
     return plain if isinstance(index, tuple) else plain[0]
+
+
+def _index_item(item: Any) -> Any:
+    if isinstance(item, np.ndarray):
+        raise TypeError("index: ndarray is on the host; move it with backend.from_host")
+    if isinstance(item, list):
+        _counts.from_host += 1
+        item = StrictArray(np.array(item, None if item else np.int32))
+    if not isinstance(item, StrictArray):
+        return item
+    if item.dtype == bool:
+        _counts.synchronizations += 1  # the device must count the true ones before a result has a shape
+    return item._host
 
 
 def _unwrap(name: str, value: Any) -> Any:
@@ -223,9 +254,9 @@ class StrictModule:
         self._module, self._prefix = module, prefix
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("linalg", "fft") and not self._prefix:
-            return StrictModule(getattr(np, name), f"{name}.")
         full = self._prefix + name
+        if any(f"{module}.".startswith(f"{full}.") for module in MODULES):
+            return StrictModule(getattr(self._module, name), f"{full}.")
         functions = known()["functions"]
         if full not in functions:
             raise AttributeError(f"cupy has no {full}")
@@ -241,11 +272,15 @@ class StrictModule:
             ]
             if unknown:
                 raise TypeError(f"cupy.{full} takes no keyword {unknown[0]}")
+            if full == "where" and not (arguments and isinstance(arguments[0], StrictArray)):
+                raise TypeError("cupy.where takes an array as its condition")
             if full in ("asarray", "array", "ascontiguousarray") and isinstance(arguments[0], (np.ndarray, np.generic)):
                 _counts.from_host += 1
                 arguments = (StrictArray(np.array(arguments[0])), *arguments[1:])
-            with np.errstate(all="ignore"):
+            with np.errstate(all="ignore"), _own_checks_first():
                 result = value(*_unwrap(full, arguments), **_unwrap(full, keywords))
+            if full in ("may_share_memory", "shares_memory"):
+                return result  # CuPy compares addresses on the host, too
             return _wrap(np.asarray(result) if isinstance(result, bool) else result)
 
         return function
@@ -270,6 +305,7 @@ class StrictBackend(Backend):
     def to_host(self, array: StrictArray) -> np.ndarray:
         if not isinstance(array, StrictArray):
             raise TypeError(f"to_host: expected a device array, got {type(array).__name__}")
+        self._ask()
         _waits()
         return array._host.copy()
 

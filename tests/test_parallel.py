@@ -1,0 +1,130 @@
+"""Products and updates in pieces: the whole's result, whatever the pieces, layouts and threads."""
+
+import functools
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tinygen import parallel
+from tinygen.testing import close
+
+
+@pytest.fixture(params=[1, 2, 3])
+def workers(request, monkeypatch):
+    """So many threads, and products split from the first multiplication on."""
+    parallel._pool.cache_clear()
+    monkeypatch.setattr(parallel, "threads", lambda: request.param)
+    for name in ("ALONE", "SPLIT"):
+        monkeypatch.setattr(parallel, name, 1)
+    monkeypatch.setattr(parallel, "ROWS", 40)
+    monkeypatch.setattr(parallel, "CHUNK", 7)
+    yield request.param
+    parallel._pool().shutdown()
+    parallel._pool.cache_clear()
+
+
+def laid_out(array: np.ndarray, layout: str) -> np.ndarray:
+    """The same values in rows, in columns, or as every second element of a larger array."""
+    if layout == "apart":
+        wide = np.zeros((*array.shape[:-1], 2 * array.shape[-1]), array.dtype)
+        wide[..., ::2] = array
+        return wide[..., ::2]
+    return np.array(array, order=layout)
+
+
+layouts = st.sampled_from(["C", "F", "apart"])
+
+
+@given(
+    st.integers(0, 90), st.integers(0, 30), st.integers(0, 90), st.sampled_from(["float32", "float64"]),
+    layouts, layouts, st.integers(0, 99),
+)  # fmt: skip
+def test_a_product_in_parts_is_the_product(workers, n, k, m, dtype, layout_a, layout_b, seed):
+    random = np.random.default_rng(seed)
+    a, b = random.standard_normal((n, k)).astype(dtype), random.standard_normal((k, m)).astype(dtype)
+    y = parallel.matmul(laid_out(a, layout_a), laid_out(b, layout_b))
+    assert y.dtype == dtype and y.shape == (n, m)
+    wide = a.astype("longdouble"), b.astype("longdouble")
+    expected = np.einsum("nk,km->nm", *wide)
+    bound = np.einsum("nk,km->nm", abs(wide[0]), abs(wide[1])) * (k + 1) * np.finfo(dtype).eps
+    assert (abs(y - expected) <= bound).all()
+
+
+def test_stacks_and_mixed_dtypes_multiply_as_in_numpy(workers):
+    random = np.random.default_rng(0)
+    a, b = random.standard_normal((3, 1, 5, 4)), random.standard_normal((2, 4, 6)).astype("float32")
+    close(parallel.matmul(a, b), np.einsum("aijk,bkl->abjl", a, b), rtol=1e-12)
+    close(parallel.matmul(a[0, 0], b[0]), np.einsum("jk,kl->jl", a[0, 0], b[0]), rtol=1e-12)
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=3), layouts, layouts, st.integers(0, 99))
+def test_an_update_in_chunks_is_the_update(workers, shape, layout_p, layout_g, seed):
+    random = np.random.default_rng(seed)
+    p, m, g = random.standard_normal((3, *shape))
+
+    def update(p, m, g):
+        m *= 0.5
+        m += g
+        p -= m * m
+
+    expected_m = 0.5 * m + g
+    expected_p = p - expected_m * expected_m
+    p, m, g = laid_out(p, layout_p), laid_out(m, layout_p), laid_out(g, layout_g)
+    parallel.in_chunks(update, (p, m), g)
+    np.testing.assert_array_equal(p, expected_p)
+    np.testing.assert_array_equal(m, expected_m)
+
+
+def test_written_arrays_of_different_layouts_are_all_written(workers):
+    p, m = np.zeros((20, 30)), np.zeros((20, 30), order="F")
+
+    def update(p, m):
+        p += 1
+        m += 2
+
+    parallel.in_chunks(update, (p, m))
+    parallel.in_chunks(lambda m, p: update(p, m), (m, p))
+    assert (p == 2).all() and (m == 4).all()
+
+
+def test_every_task_runs_and_the_first_error_is_raised_when_all_are_done(workers):
+    done: list[int] = []
+
+    def task(i: int) -> None:
+        done.append(i)
+        if i in (0, 2):
+            raise ValueError(f"task {i}")
+
+    with pytest.raises(ValueError, match="task 0"):
+        parallel.run([functools.partial(task, i) for i in range(4)])
+    assert sorted(done) == [0, 1, 2, 3]
+    with pytest.raises(ValueError, match="task 2"):
+        parallel.run([functools.partial(task, i) for i in (1, 3, 2)])
+
+
+def test_blas_is_held_to_one_thread_and_put_back():
+    held = parallel.one_blas_thread()
+
+    def pass_through() -> None:
+        with held:
+            pass
+
+    set_before = [library.get_num_threads() for library in held._libraries]
+    assert set_before, "no BLAS library was found"
+    try:
+        for library in held._libraries:
+            library.set_num_threads(2)
+        two = [library.get_num_threads() for library in held._libraries]
+        with held:
+            inner = threading.Thread(target=pass_through)  # another thread comes and goes: not its turn to put back
+            inner.start()
+            inner.join()
+            seen = [library.get_num_threads() for library in held._libraries]
+        assert set(seen) == {1}
+        assert [library.get_num_threads() for library in held._libraries] == two
+    finally:
+        for library, number in zip(held._libraries, set_before):
+            library.set_num_threads(number)

@@ -1,0 +1,140 @@
+"""The cores of the CPU, for the NumPy backend: large products and in-place updates in pieces, a thread each.
+
+Why not leave the products to the BLAS library's own threads? They spin for a while after each product, on the core that
+the next elementwise loop or update would use, and two threads of it reach 130 GFLOP/s on two cores where two calls of
+one thread each reach 160. So the library is held to one thread for the length of a product that is split here, and
+what the user had set is put back. NumPy's loops and products run without the interpreter's lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+
+import numpy as np
+
+# Elements an in-place update handles at a time: the operands of one chunk (float32) stay within the L2 cache, so that
+# ten passes over a parameter cost one trip to memory. Measured best between 16k and 64k.
+CHUNK = 32_768
+ALONE = 262_144  # multiplications up to which OpenBLAS keeps to one thread by itself
+SPLIT = 4_000_000  # multiplications from which a product is worth a second thread: about 50 µs of one
+ROWS = 128  # a product with fewer rows is split by columns
+
+
+@functools.cache
+def threads() -> int:
+    """How many threads this process may use: what the user set for the linear algebra, else the cores it may run on."""
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        if os.environ.get(name, "").isdigit():
+            return max(1, int(os.environ[name]))
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max(1, threads() - 1), "tinygen")  # the caller works, too
+
+
+if hasattr(os, "register_at_fork"):  # a forked process has the pool but not its threads
+    os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
+def run(tasks: Sequence[Callable[[], object]]) -> None:
+    """Run the first task here and the others on the pool; return when all are done. The first error is raised then."""
+    waiting = [_pool().submit(task) for task in tasks[1:]]
+    try:
+        tasks[0]()
+    finally:
+        wait(waiting)
+    for done in waiting:
+        done.result()
+
+
+# ---------------------------------------------------------------- the library's threads
+
+
+class _OneBlasThread(contextlib.AbstractContextManager):
+    """Inside, BLAS uses one thread; several of our threads may be inside at once."""
+
+    def __init__(self) -> None:
+        from threadpoolctl import ThreadpoolController
+
+        found = ThreadpoolController().select(user_api="blas").lib_controllers
+        self._libraries = [library for library in found if library.get_num_threads() is not None]
+        self._lock, self._inside, self._before = threading.Lock(), 0, [0] * len(self._libraries)
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._before = [library.get_num_threads() for library in self._libraries]
+                for library in self._libraries:
+                    library.set_num_threads(1)
+            self._inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                for library, number in zip(self._libraries, self._before):
+                    library.set_num_threads(number)
+
+
+one_blas_thread = functools.cache(_OneBlasThread)
+
+
+# ---------------------------------------------------------------- what is done in pieces
+
+
+def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a @ b; a large product of two matrices by parts of its rows or columns, one for each thread.
+
+    Each element is the same sum wherever its part is computed; its last bits depend on the number of threads only.
+    """
+    if threads() == 1 or a.size * b.shape[-1] < ALONE:
+        return a @ b
+    if a.ndim != 2 or b.ndim != 2 or a.size * b.shape[1] < SPLIT:
+        with one_blas_thread():
+            return a @ b
+    rows, columns = a.shape[0], b.shape[1]
+    y = np.empty((rows, columns), np.result_type(a, b))
+    cuts = _cuts(rows if rows >= ROWS else columns)
+    if rows >= ROWS:
+        tasks = [functools.partial(np.matmul, a[i:j], b, out=y[i:j]) for i, j in cuts]
+    else:
+        tasks = [functools.partial(np.matmul, a, b[:, i:j], out=y[:, i:j]) for i, j in cuts]
+    with one_blas_thread():
+        run(tasks)
+    return y
+
+
+def _cuts(length: int) -> Iterator[tuple[int, int]]:
+    """(begin, end) of as many nearly equal parts as there are threads, at multiples of 16."""
+    parts = max(1, min(threads(), length // 16))
+    edges = [-(-length * k // (16 * parts)) * 16 for k in range(parts)] + [length]
+    return ((i, j) for i, j in itertools.pairwise(edges) if j > i)
+
+
+def in_chunks(update: Callable[..., None], written: Sequence[np.ndarray], *read: np.ndarray) -> None:
+    """update(*written, *read), elementwise and in place on `written`, by cache-sized pieces on all threads.
+
+    All arrays have one shape. How the pieces are spread over the threads changes no bit of the result.
+    """
+    arrays = [*written, *read]
+    if written[0].flags.f_contiguous:
+        arrays = [a.T for a in arrays]
+    if not all(a.flags.c_contiguous for a in arrays[: len(written)]):
+        return update(*arrays)  # no flat view to cut
+    flat = [a.reshape(-1) for a in arrays]
+
+    def work(starts: range) -> None:
+        for start in starts:
+            update(*[a[start : start + CHUNK] for a in flat])
+
+    size = flat[0].size
+    workers = min(threads(), size // (2 * CHUNK)) or 1
+    run([functools.partial(work, range(i * CHUNK, size, workers * CHUNK)) for i in range(workers)])
