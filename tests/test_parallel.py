@@ -1,7 +1,9 @@
 """Products and updates in pieces: the whole's result, whatever the pieces, layouts and threads."""
 
 import functools
+import os
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -15,15 +17,12 @@ from tinygen.testing import close
 @pytest.fixture(params=[1, 2, 3])
 def workers(request, monkeypatch):
     """So many threads, and products split from the first multiplication on."""
-    parallel._pool.cache_clear()
     monkeypatch.setattr(parallel, "threads", lambda: request.param)
     for name in ("ALONE", "SPLIT"):
         monkeypatch.setattr(parallel, name, 1)
     monkeypatch.setattr(parallel, "ROWS", 40)
     monkeypatch.setattr(parallel, "CHUNK", 7)
-    yield request.param
-    parallel._pool().shutdown()
-    parallel._pool.cache_clear()
+    return request.param
 
 
 def laid_out(array: np.ndarray, layout: str) -> np.ndarray:
@@ -103,6 +102,23 @@ def test_every_task_runs_and_the_first_error_is_raised_when_all_are_done(workers
     assert sorted(done) == [0, 1, 2, 3]
     with pytest.raises(ValueError, match="task 2"):
         parallel.run([functools.partial(task, i) for i in (1, 3, 2)])
+
+
+def test_nothing_of_a_task_lives_on(workers):
+    array = np.zeros(3)
+    gone = weakref.ref(array)
+    parallel.run([functools.partial(np.copy, array)] * 3)
+    del array
+    assert gone() is None
+
+
+def test_a_forked_process_has_workers_of_its_own(workers):
+    parallel.run([lambda: None] * 3)
+    child = os.fork() if hasattr(os, "fork") else 0
+    if child == 0 and hasattr(os, "fork"):
+        parallel.run([lambda: None] * 3)
+        os._exit(7)
+    assert child == 0 or os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 
 def test_blas_is_held_to_one_thread_and_put_back():

@@ -311,3 +311,15 @@ def test_inputs_of_two_backends_and_of_none_are_refused():
         here + there
     with pytest.raises(TypeError, match="multiply: expected tensors, arrays or numbers, got str"):
         here * "2"
+
+
+@pytest.mark.filterwarnings("error")
+def test_gradients_are_ieee_without_warnings():
+    """d√x/dx = ∞ at 0; times 0 it is NaN, as the rule says."""
+    x = tinygen.tensor([0.0, 4.0], requires_grad=True)
+    (x.sqrt() * tinygen.tensor([0.0, 1.0])).sum().backward()
+    assert np.isnan(x.grad.numpy()[0]) and x.grad.numpy()[1] == 0.25
+    g = tinygen.grad((x.sqrt() * tinygen.tensor([0.0, 1.0])).sum(), x)
+    assert np.isnan(g.numpy()[0])
+    with pytest.raises(ValueError, match="no outputs"):
+        tinygen.grad([], [x])

@@ -5,6 +5,7 @@ A case is a function that returns a closure; calling the closure is one training
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import numpy as np
@@ -40,6 +41,7 @@ def torch_gan() -> Callable[[], object]:
         nn.Flatten(), nn.Linear(784, width), nn.LeakyReLU(0.2), nn.Dropout(config.dropout),
         nn.Linear(width, width), nn.LeakyReLU(0.2), nn.Dropout(config.dropout), nn.Linear(width, 1),
     )  # fmt: skip
+    average = copy.deepcopy(generator)
     betas = (config.beta1, 0.999)
     of_generator = torch.optim.Adam(generator.parameters(), config.lr, betas)
     of_discriminator = torch.optim.Adam(discriminator.parameters(), config.lr, betas)
@@ -62,6 +64,11 @@ def torch_gan() -> Callable[[], object]:
         loss_g.backward()
         of_generator.step()
         discriminator.requires_grad_(True)
+        with torch.no_grad():
+            for mean, now in zip(average.parameters(), generator.parameters()):
+                mean.lerp_(now, 1 - config.average)
+            for held, buffer in zip(average.buffers(), generator.buffers()):
+                held.copy_(buffer)
         return loss_d, loss_g, d_real, d_fake
 
     return step

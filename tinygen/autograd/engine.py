@@ -128,7 +128,8 @@ def _seed(output: Tensor, gradient: Tensor | None) -> Tensor:
 def backward(output: Tensor, gradient: Tensor | None, create_graph: bool, retain_graph: bool) -> None:
     """Tensor.backward: add what arrives to the leaves' `grad`, each of which is memory of its own."""
     seed = _seed(output, gradient)
-    arrived = backpropagate([(output, seed)], create_graph, retain_graph)
+    with output.backend.quiet():  # 0 · ∞ and the like are what the rules say, not a reason to warn
+        arrived = backpropagate([(output, seed)], create_graph, retain_graph)
     recording, mode.recording = mode.recording, create_graph
     taken = {id(seed._data)}
     try:
@@ -174,7 +175,10 @@ def grad(
     targets = frozenset(x.node or x for x in inputs_)
     wanted = _nodes_leading_to(targets, [y.node for y in outputs_ if y.node is not None])
     retain = create_graph if retain_graph is None else retain_graph
-    arrived = backpropagate(seeds, create_graph, retain, wanted, targets)
+    if not seeds:
+        raise ValueError("grad: no outputs were given")
+    with seeds[0][0].backend.quiet():
+        arrived = backpropagate(seeds, create_graph, retain, wanted, targets)
     found = [arrived[x.node or x][x.index] if (x.node or x) in arrived else None for x in inputs_]
     return found[0] if single else tuple(found)
 
