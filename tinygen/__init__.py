@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 
 _FROM = {
     "tinygen.autograd": ("Tensor", "tensor", "grad", "no_grad", "enable_grad", "detect_anomaly"),
-    "tinygen.functional": ("cat", "stack", "where", "maximum", "minimum", "matmul"),
+    "tinygen.functional": ("cat", "stack", "where", "maximum", "minimum", "matmul", "einsum"),
     "tinygen.create": ("zeros", "ones", "full", "arange", "zeros_like", "ones_like"),
 }
 _HOME = {name: module for module, names in _FROM.items() for name in names}
@@ -24,6 +24,7 @@ _MODULES = (
     "autograd",
     "backend",
     "data",
+    "distributions",
     "errors",
     "functional",
     "host",
@@ -38,13 +39,14 @@ _MODULES = (
 if TYPE_CHECKING:
     from tinygen.autograd import Tensor, detect_anomaly, enable_grad, grad, no_grad, tensor  # type: ignore[no-redef]
     from tinygen.create import arange, full, ones, ones_like, zeros, zeros_like
-    from tinygen.functional import cat, matmul, maximum, minimum, stack, where
+    from tinygen.functional import cat, einsum, matmul, maximum, minimum, stack, where
 
 __all__ = [
     "Tensor",
     "arange",
     "cat",
     "detect_anomaly",
+    "einsum",
     "enable_grad",
     "full",
     "grad",

@@ -20,12 +20,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import scipy.special
 
-from tinygen import im2col, parallel
+from tinygen import cpu, im2col, parallel
+from tinygen.cpu import AdamRule, SGDRule
 from tinygen.errors import BackendError, did_you_mean
 from tinygen.im2col import CPUWorkshop, Geometry, Workshop
-from tinygen.parallel import in_chunks
 
 Array = Any  # numpy.ndarray, cupy.ndarray or the strict backend's array: what `Backend.array_type` says
 
@@ -112,6 +111,10 @@ class Backend:
         """mean ← mean + weight · (value − mean), in place."""
         mean += weight * (value - mean)
 
+    def in_chunks(self, update: Callable[..., None], written: Sequence[Array], *read: Array) -> None:
+        """update(*written, *read), elementwise and in place on `written`; on the CPU by cache-sized pieces."""
+        update(*written, *read)
+
     def sgd_step(self, p: Array, g: Array, velocity: Array | None, rule: SGDRule) -> None:
         """One step of stochastic gradient descent on `p`, in place; the formula is `optim.sgd.sgd_formula`."""
         raise NotImplementedError
@@ -121,38 +124,16 @@ class Backend:
         raise NotImplementedError
 
 
-class SGDRule:
-    """The numbers of one SGD step."""
-
-    __slots__ = ("dampening", "first", "lr", "momentum", "nesterov", "weight_decay")
-
-    def __init__(
-        self, lr: float, momentum: float, dampening: float, weight_decay: float, nesterov: bool, first: bool
-    ) -> None:
-        self.lr, self.momentum, self.dampening = lr, momentum, dampening
-        self.weight_decay, self.nesterov, self.first = weight_decay, nesterov, first
-
-
-class AdamRule:
-    """The numbers of one Adam step. `step` counts from 1; `decoupled` makes it AdamW."""
-
-    __slots__ = ("beta1", "beta2", "decoupled", "eps", "lr", "root_correction2", "step_size", "weight_decay")
-
-    def __init__(
-        self, lr: float, beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool, step: int
-    ) -> None:
-        self.lr, self.beta1, self.beta2, self.eps = lr, beta1, beta2, eps
-        self.weight_decay, self.decoupled = weight_decay, decoupled
-        self.step_size = lr / (1 - beta1**step)
-        self.root_correction2 = (1 - beta2**step) ** 0.5
-
-
 class NumpyBackend(Backend):
     """NumPy on the host."""
 
     name = "numpy"
     xp = np
     array_type = np.ndarray
+
+    def __init__(self) -> None:
+        super().__init__()
+        cpu.keep_freed_memory()
 
     @functools.cached_property
     def workshop(self) -> Workshop:
@@ -175,63 +156,25 @@ class NumpyBackend(Backend):
         return parallel.matmul(a, b)
 
     def scatter_add(self, target: np.ndarray, index: Any, values: np.ndarray) -> None:
-        np.add.at(target, index, values)
+        cpu.scatter_add(target, index, values)
 
     def erf(self, x: np.ndarray) -> np.ndarray:
-        return scipy.special.erf(x)
+        return cpu.erf(x)
 
     def quiet(self) -> contextlib.AbstractContextManager:
         return np.errstate(all="ignore")
 
-    def lerp(self, mean: np.ndarray, value: np.ndarray, weight: float) -> None:
-        def update(mean: np.ndarray, value: np.ndarray) -> None:
-            t = value - mean
-            t *= weight
-            mean += t
+    def in_chunks(self, update: Callable[..., None], written: Sequence[np.ndarray], *read: np.ndarray) -> None:
+        parallel.in_chunks(update, written, *read)
 
-        in_chunks(update, (mean,), value)
+    def lerp(self, mean: np.ndarray, value: np.ndarray, weight: float) -> None:
+        cpu.lerp(mean, value, weight)
 
     def sgd_step(self, p: np.ndarray, g: np.ndarray, velocity: np.ndarray | None, rule: SGDRule) -> None:
-        def update(p: np.ndarray, *rest: np.ndarray) -> None:
-            *state, g = rest
-            if rule.weight_decay:
-                g = g + rule.weight_decay * p
-            for u in state:
-                if rule.first:
-                    u[...] = g
-                else:
-                    u *= rule.momentum
-                    u += (1 - rule.dampening) * g
-                g = g + rule.momentum * u if rule.nesterov else u
-            p -= rule.lr * g
-
-        in_chunks(update, (p,) if velocity is None else (p, velocity), g)
+        cpu.sgd_step(p, g, velocity, rule)
 
     def adam_step(self, p: np.ndarray, g: np.ndarray, m: np.ndarray, v: np.ndarray, rule: AdamRule) -> None:
-        root = rule.root_correction2
-
-        def update(p: np.ndarray, m: np.ndarray, v: np.ndarray, g: np.ndarray) -> None:
-            if rule.weight_decay and rule.decoupled:
-                p *= 1 - rule.lr * rule.weight_decay
-            elif rule.weight_decay:
-                g = g + rule.weight_decay * p
-            # m ← m + (1 − β1)(g − m)
-            t = g - m
-            t *= 1 - rule.beta1
-            m += t
-            # v ← v + (1 − β2)(g² − v)
-            np.multiply(g, g, out=t)
-            t -= v
-            t *= 1 - rule.beta2
-            v += t
-            # p ← p − lr/(1 − β1ᵗ) · m / (√v/√(1 − β2ᵗ) + ε), the fraction expanded by √(1 − β2ᵗ)
-            np.sqrt(v, out=t)
-            t += rule.eps * root
-            np.divide(m, t, out=t)
-            t *= rule.step_size * root
-            p -= t
-
-        in_chunks(update, (p, m, v), g)
+        cpu.adam_step(p, g, m, v, rule)
 
 
 def _make_cupy_backend() -> Backend:  # pragma: no cover - runs where a GPU is

@@ -8,6 +8,7 @@ import pytest
 import tinygen
 from tinygen import functional as F
 from tinygen import nn
+from tinygen.backend import current
 from tinygen.random import Stream
 
 IMAGES = Stream(0, "images")
@@ -35,6 +36,20 @@ def test_conv_transpose2d_holds_pytorchs_layout_and_range():
     assert expected.shape == (2, 4, 11, 11)
     np.testing.assert_array_equal(layer(x).numpy(), expected.numpy())
     assert "bias=False" in repr(layer)
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+def test_padding_modes_pad_before(mode):
+    layer = nn.Conv2d(1, 2, 3, padding=(2, 1), padding_mode=mode, random=Stream(0, "w"))
+    x = tinygen.Tensor(IMAGES.normal((1, 1, 5, 4)))
+    numpys = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}[mode]
+    padded = np.pad(x.numpy(), ((0, 0), (0, 0), (2, 2), (1, 1)), numpys)
+    expected = F.conv2d(tinygen.Tensor(current().from_host(padded)), layer.weight, layer.bias)
+    np.testing.assert_allclose(layer(x).numpy(), expected.numpy(), rtol=1e-6, atol=1e-6)
+    with pytest.raises(ValueError, match="needs padding in numbers"):
+        nn.Conv2d(1, 2, 3, padding="same", padding_mode=mode, random=Stream(0))
+    with pytest.raises(ValueError, match="padding_mode must be one of"):
+        nn.Conv2d(1, 2, 3, padding_mode="mirror", random=Stream(0))
 
 
 @pytest.mark.parametrize("layer", [nn.Conv2d, nn.ConvTranspose2d])

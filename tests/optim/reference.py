@@ -39,6 +39,31 @@ def adamw(start, gradients, rates, beta1, beta2, eps, weight_decay):
     return p
 
 
+def rmsprop(start, gradients, rates, alpha, eps, weight_decay=0.0, momentum=0.0, centered=False):
+    """Tieleman and Hinton 2012, lecture 6.5; centered as in Graves 2013, eq. 38 to 40; the momentum as PyTorch's."""
+    p, square, mean, u = ([*start], *([0.0] * len(start) for _ in range(3)))
+    for gradient, lr in zip(gradients, rates, strict=True):
+        for i in range(len(p)):
+            g = gradient[i] + weight_decay * p[i]
+            square[i] = alpha * square[i] + (1 - alpha) * g**2
+            mean[i] = alpha * mean[i] + (1 - alpha) * g
+            variance = square[i] - mean[i] ** 2 if centered else square[i]
+            u[i] = momentum * u[i] + g / (math.sqrt(max(variance, 0.0)) + eps)
+            p[i] = p[i] - lr * u[i]
+    return p
+
+
+def adagrad(start, gradients, rates, eps, lr_decay=0.0, weight_decay=0.0, initial=0.0):
+    """Duchi, Hazan and Singer 2011, the diagonal form, with a rate that falls as lr/(1 + (t − 1) lr_decay)."""
+    p, total = list(start), [initial] * len(start)
+    for t, (gradient, lr) in enumerate(zip(gradients, rates, strict=True), 1):
+        for i in range(len(p)):
+            g = gradient[i] + weight_decay * p[i]
+            total[i] = total[i] + g * g
+            p[i] = p[i] - lr / (1 + (t - 1) * lr_decay) * g / (math.sqrt(total[i]) + eps)
+    return p
+
+
 def _direction(g, m, v, i, t, beta1, beta2, eps):
     """m̂ / (√v̂ + ε), after m and v have taken in g."""
     m[i] = beta1 * m[i] + (1 - beta1) * g

@@ -23,6 +23,9 @@ MAKERS = {
     "nesterov": lambda ps: optim.SGD(ps, 0.1, momentum=0.9, nesterov=True),
     "adam": lambda ps: optim.Adam(ps, 0.05, (0.8, 0.95), weight_decay=0.02),
     "adamw": lambda ps: optim.AdamW(ps, 0.05, weight_decay=0.1),
+    "rmsprop": lambda ps: optim.RMSprop(ps, 0.05, 0.9, weight_decay=0.02),
+    "centered": lambda ps: optim.RMSprop(ps, 0.05, 0.9, 1e-3, momentum=0.8, centered=True),
+    "adagrad": lambda ps: optim.Adagrad(ps, 0.05, 0.1, 0.02, 0.5),
 }
 # The published rules with the same numbers, which they do not take from the optimizers.
 PUBLISHED = {
@@ -31,8 +34,11 @@ PUBLISHED = {
     "nesterov": lambda *path: reference.sgd(*path, momentum=0.9, nesterov=True),
     "adam": lambda *path: reference.adam(*path, beta1=0.8, beta2=0.95, eps=1e-8, weight_decay=0.02),
     "adamw": lambda *path: reference.adamw(*path, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.1),
+    "rmsprop": lambda *path: reference.rmsprop(*path, alpha=0.9, eps=1e-8, weight_decay=0.02),
+    "centered": lambda *path: reference.rmsprop(*path, alpha=0.9, eps=1e-3, momentum=0.8, centered=True),
+    "adagrad": lambda *path: reference.adagrad(*path, eps=1e-10, lr_decay=0.1, weight_decay=0.02, initial=0.5),
 }
-RATE = {"sgd": 0.1, "momentum": 0.1, "nesterov": 0.1, "adam": 0.05, "adamw": 0.05}
+RATE = dict.fromkeys(MAKERS, 0.05) | dict.fromkeys(("sgd", "momentum", "nesterov"), 0.1)
 
 fractions = st.floats(0, 0.99)
 decays = st.sampled_from([0.0, 0.01, 0.5])
@@ -99,12 +105,40 @@ def test_adam_and_adamw_are_the_published_rules_also_where_lr_changes(make, rule
     close(after, expected, rtol=1e-8, atol=1e-10)
 
 
+@given(paths, fractions, st.sampled_from([1e-3, 0.1]), decays, st.sampled_from([0.0, 0.9]), st.booleans())
+def test_rmsprop_is_the_published_rule_also_where_lr_changes(path, alpha, eps, decay, momentum, centered):
+    seed, rates = path
+    start, gradients = drawn(seed, len(rates))
+    p = parameter(start)
+    numbers = {"alpha": alpha, "eps": eps, "weight_decay": decay, "momentum": momentum, "centered": centered}
+    after = run(optim.RMSprop([p], 1.0, **numbers), p, gradients, rates)
+    close(after, by_rule(reference.rmsprop, start, gradients, rates, **numbers), rtol=1e-7, atol=1e-8)
+
+
+@given(paths, fractions, decays, st.sampled_from([0.0, 2.0]), st.sampled_from([1e-10, 0.1]))
+def test_adagrad_is_the_published_rule_also_where_lr_changes(path, lr_decay, weight_decay, initial, eps):
+    seed, rates = path
+    start, gradients = drawn(seed, len(rates))
+    p = parameter(start)
+    after = run(optim.Adagrad([p], 1.0, lr_decay, weight_decay, initial, eps), p, gradients, rates)
+    numbers = {"lr_decay": lr_decay, "weight_decay": weight_decay, "initial": initial, "eps": eps}
+    close(after, by_rule(reference.adagrad, start, gradients, rates, **numbers), rtol=1e-10)
+
+
+def test_a_gradient_that_never_changes_has_no_variance_and_makes_no_nan():
+    gradient = np.random.default_rng(0).normal(size=500).astype(np.float32)  # rounding takes some of them below 0
+    p = parameter(np.zeros(500, np.float32))
+    assert np.isfinite(run(optim.RMSprop([p], 1e-3, alpha=0.5, centered=True), p, [gradient] * 60)).all()
+
+
 def test_defaults_are_pytorchs():
     start, gradients = drawn(0, 3)
     for make, expected in (
         (lambda p: optim.SGD([p], 0.1), by_rule(reference.sgd, start, gradients, [0.1] * 3)),
         (lambda p: optim.Adam([p]), by_rule(reference.adam, start, gradients, [1e-3] * 3, 0.9, 0.999, 1e-8)),
         (lambda p: optim.AdamW([p]), by_rule(reference.adamw, start, gradients, [1e-3] * 3, 0.9, 0.999, 1e-8, 1e-2)),
+        (lambda p: optim.RMSprop([p]), by_rule(reference.rmsprop, start, gradients, [1e-2] * 3, 0.99, 1e-8)),
+        (lambda p: optim.Adagrad([p]), by_rule(reference.adagrad, start, gradients, [1e-2] * 3, 1e-10)),
     ):
         p = parameter(start)
         close(run(make(p), p, gradients), expected, rtol=1e-10)
@@ -257,6 +291,10 @@ def test_parameters_without_gradient_stay():
         (lambda p: optim.Adam([p], betas=(0.9, math.nan)), ValueError, "Adam: betas must be"),
         (lambda p: optim.Adam([p], betas=(0.9,)), ValueError, "Adam: betas must be"),
         (lambda p: optim.Adam([p], eps=-1e-8), ValueError, "Adam: eps must be 0 or more, got -1e-08"),
+        (lambda p: optim.RMSprop([p], alpha=1.1), ValueError, r"RMSprop: alpha must be in \[0, 1\], got 1.1"),
+        (lambda p: optim.RMSprop([p], momentum=-1), ValueError, "RMSprop: momentum must be 0 or more, got -1"),
+        (lambda p: optim.Adagrad([p], lr_decay=-1), ValueError, "Adagrad: lr_decay must be 0 or more, got -1"),
+        (lambda p: optim.Adagrad([p], initial_accumulator_value=-1), ValueError, "Adagrad: initial_accumulator_value"),
         (lambda p: optim.AdamW([p], weight_decay=-1), ValueError, "AdamW: weight_decay must be 0 or more, got -1"),
     ],
 )

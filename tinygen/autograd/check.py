@@ -74,7 +74,10 @@ def _derivative(function: Callable, inputs: list[Tensor], random: np.random.Gene
     cotangents = [_like(y, random.standard_normal(y.shape)) for y in _outputs(function(*inputs))]
 
     def gradient(*arguments: Tensor) -> tuple[Tensor, ...]:
-        points = [x if x.requires_grad else x.detach().requires_grad_() for x in arguments[:count]]
+        points = [
+            a if a.requires_grad or not x.requires_grad else a.detach().requires_grad_()
+            for a, x in zip(arguments, inputs)
+        ]
         active = [p for p, x in zip(points, inputs) if x.requires_grad]
         outputs = _outputs(function(*(p if x.requires_grad else a for p, x, a in zip(points, inputs, arguments))))
         pairs = [(y, u) for y, u in zip(outputs, arguments[count:]) if y.requires_grad]

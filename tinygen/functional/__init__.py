@@ -1,6 +1,9 @@
 """Differentiable operations, a file a theme. Importing this attaches them to Tensor as methods and operators."""
 
 from tinygen.functional import methods as _methods  # noqa: F401 - attaches
+from tinygen.functional.activation import elu, gelu, silu
+from tinygen.functional.attention import scaled_dot_product_attention
+from tinygen.functional.contraction import einsum
 from tinygen.functional.convolution import conv2d, conv_transpose2d
 from tinygen.functional.elementwise import (
     abs,
@@ -27,16 +30,32 @@ from tinygen.functional.elementwise import (
     tanh,
     where,
 )
+from tinygen.functional.embedding import embedding, one_hot
 from tinygen.functional.index import gather, index_select, masked_fill
 from tinygen.functional.linear import linear, matmul
 from tinygen.functional.loss import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
     cross_entropy,
+    gaussian_nll_loss,
+    huber_loss,
+    kl_div,
+    l1_loss,
     mse_loss,
     nll_loss,
 )
-from tinygen.functional.normalization import batch_norm, dropout, standardize
+from tinygen.functional.normalization import (
+    batch_norm,
+    cosine_similarity,
+    dropout,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    normalize,
+    standardize,
+)
+from tinygen.functional.padding import pad
+from tinygen.functional.pooling import avg_pool2d, fold, max_pool2d, unfold
 from tinygen.functional.reduction import (
     amax,
     amin,
@@ -54,6 +73,14 @@ from tinygen.functional.reduction import (
     sum,
     sum_to,
     var,
+)
+from tinygen.functional.resampling import (
+    adaptive_avg_pool2d,
+    affine_grid,
+    grid_sample,
+    interpolate,
+    pixel_shuffle,
+    pixel_unshuffle,
 )
 from tinygen.functional.shape import (
     cat,
@@ -76,11 +103,14 @@ from tinygen.functional.shape import (
 
 __all__ = [
     "abs",
+    "adaptive_avg_pool2d",
     "add",
+    "affine_grid",
     "amax",
     "amin",
     "argmax",
     "argmin",
+    "avg_pool2d",
     "batch_norm",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
@@ -90,18 +120,33 @@ __all__ = [
     "conv2d",
     "conv_transpose2d",
     "cos",
+    "cosine_similarity",
     "cross_entropy",
     "cumsum",
     "divide",
     "dropout",
+    "einsum",
+    "elu",
+    "embedding",
     "erf",
     "exp",
     "expand",
     "flatten",
     "flip",
+    "fold",
     "gather",
+    "gaussian_nll_loss",
+    "gelu",
     "getitem",
+    "grid_sample",
+    "group_norm",
+    "huber_loss",
     "index_select",
+    "instance_norm",
+    "interpolate",
+    "kl_div",
+    "l1_loss",
+    "layer_norm",
     "leaky_relu",
     "linear",
     "log",
@@ -111,6 +156,7 @@ __all__ = [
     "masked_fill",
     "matmul",
     "max",
+    "max_pool2d",
     "maximum",
     "mean",
     "min",
@@ -120,12 +166,19 @@ __all__ = [
     "negative",
     "nll_loss",
     "norm",
+    "normalize",
+    "one_hot",
+    "pad",
     "permute",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "power",
     "relu",
     "reshape",
     "roll",
+    "scaled_dot_product_attention",
     "sigmoid",
+    "silu",
     "sin",
     "softmax",
     "softplus",
@@ -142,6 +195,7 @@ __all__ = [
     "to",
     "transpose",
     "unflatten",
+    "unfold",
     "unsqueeze",
     "var",
     "where",

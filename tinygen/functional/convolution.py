@@ -113,7 +113,7 @@ def conv2d(
 
     x (n, c, h, w); weight (o, c/groups, kh, kw); bias (o,) or None; y (n, o, h', w') with
     h' = ⌊(h + 2p − d(kh − 1) − 1)/s⌋ + 1. stride, padding and dilation are a number or (h, w).
-    padding: also "valid", which is 0, and "same", which keeps h and w (stride 1 only; an odd zero goes below and right).
+    padding: also "valid", which is 0, and "same", which keeps h and w (stride 1; an odd zero goes below and right).
     groups: x and the output are cut into that many groups of channels, each with a part of the weight.
     Source: LeCun et al. 1989; geometry as in Dumoulin and Visin 2016, relationships 6 and 15.
     """

@@ -36,6 +36,9 @@ class ScatterAdd(Function):
         owner = of(y)
         xp = owner.xp
         x = xp.zeros(self.shape, y.dtype)
+        if index.shape[self.dim] == 1:  # each element is named once at most
+            xp.put_along_axis(x, index, y, self.dim)
+            return x
         places = list(xp.meshgrid(*(xp.arange(s) for s in y.shape), indexing="ij"))
         places[self.dim] = index
         owner.scatter_add(x, tuple(places), y)

@@ -11,6 +11,8 @@ from tinygen.nn.init import kaiming_uniform
 from tinygen.nn.module import Module, Parameter
 from tinygen.random import Stream
 
+PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
+
 
 class _Convolution(Module):
     """What both layers hold: the geometry, a weight and a bias, both uniform in ±1/√fan_in."""
@@ -47,17 +49,30 @@ class Conv2d(_Convolution):
     """y = x ⋆ weight + bias for x (n, in_channels, h, w); see functional.conv2d for the formula and the sizes.
 
     weight (out_channels, in_channels/groups, kh, kw), bias (out_channels).
+    padding_mode: what surrounds the image: "zeros", or "reflect", "replicate", "circular" as in functional.pad.
     """
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: Size, stride: Size = 1, padding: Size | str = 0,
-        dilation: Size = 1, groups: int = 1, bias: bool = True, *, random: Stream,
+        dilation: Size = 1, groups: int = 1, bias: bool = True, padding_mode: str = "zeros", *, random: Stream,
     ) -> None:  # fmt: skip
         super().__init__(in_channels, out_channels, kernel_size, stride, dilation, groups, bias, False, random)
+        if padding_mode not in PADDING_MODES:
+            raise ValueError(f"Conv2d: padding_mode must be one of {', '.join(PADDING_MODES)}, got {padding_mode!r}")
+        self.padding_mode = padding_mode
+        self.margins: tuple[int, ...] = ()
         self.padding = padding if isinstance(padding, str) else pair("Conv2d", "padding", padding, 0)
+        if padding_mode != "zeros":
+            if isinstance(self.padding, str):
+                raise ValueError(f"Conv2d: padding_mode {padding_mode!r} needs padding in numbers, got {padding!r}")
+            top, left = self.padding
+            self.margins = (left, left, top, top)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+        if self.padding_mode == "zeros":
+            return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+        x = F.pad(x, self.margins, self.padding_mode)
+        return F.conv2d(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
 
 class ConvTranspose2d(_Convolution):

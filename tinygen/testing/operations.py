@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tinygen.autograd import Tensor, gradcheck
@@ -32,6 +33,7 @@ class Row:
     inputs: strategy of the tuple of float64 arrays.
     order: up to which derivative it is checked; 0 for an operation without one.
     rtol32: how far a float32 result may be off, as a part of the largest element.
+    rtol: how far a float64 result may be off; more than 1e-9 for a reference that is itself approximate.
     empty: how many of the inputs, from the first one, `check_empty` empties; None for all, 0 for an operation that
         refuses what the reference computes.
     """
@@ -43,6 +45,7 @@ class Row:
     order: int = 2
     rtol32: float = 2e-5
     empty: int | None = None
+    rtol: float = 1e-9
 
 
 def tensors(arrays: Sequence[np.ndarray], dtype: str = "float64", requires_grad: bool = True) -> list[Tensor]:
@@ -59,7 +62,7 @@ def check(row: Row, arrays: tuple[np.ndarray, ...]) -> None:
     arrays = tuple(a.astype(np.float32, order="K").astype(np.float64, order="K") for a in arrays)  # exact in either
     expected = [np.asarray(e) for e in _listed(row.reference(*arrays))]
     gradients = []
-    for dtype, rtol in (("float64", 1e-9), ("float32", row.rtol32)):
+    for dtype, rtol in (("float64", row.rtol), ("float32", max(row.rtol32, row.rtol))):
         inputs = tensors(arrays, dtype, requires_grad=row.order > 0)
         before = [x.numpy() for x in inputs]
         results = _listed(row.function(*inputs))
@@ -98,6 +101,20 @@ def check_empty(row: Row, arrays: tuple[np.ndarray, ...]) -> bool:
             assert row.order == 0 or y.dtype == dtype, f"{row.name} of nothing: {dtype} became {y.dtype}"
         _gradients(row, inputs, results, dtype)
     return True
+
+
+def row_test(rows: Sequence[Row]) -> Callable[..., None]:
+    """The test of a theme's rows, one for each:  test_operation = row_test(ROWS)."""
+    import pytest
+
+    @pytest.mark.parametrize("row", rows, ids=lambda row: row.name)
+    @given(data=st.data())
+    def test(row: Row, data: st.DataObject) -> None:
+        arrays = data.draw(row.inputs)
+        check(row, arrays)
+        check_empty(row, arrays)
+
+    return test
 
 
 def _floor(expected: np.ndarray, dtype: str, rtol: float) -> float:

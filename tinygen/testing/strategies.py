@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,19 @@ def reals(
     order = draw(st.permutations(range(len(sizes)))) if layouts else range(len(sizes))
     values = random.uniform(low, high, [sizes[axis] for axis in order])
     return values.transpose(np.argsort(order))
+
+
+@st.composite
+def in_any_layout(draw: Callable, arrays: st.SearchStrategy[np.ndarray]) -> np.ndarray:
+    """The drawn array with its axes in any order in memory, as a transpose or a channels-last image has them."""
+    values = draw(arrays)
+    order = draw(st.permutations(range(values.ndim)))
+    return values.transpose(order).copy(order="C").transpose(np.argsort(order))
+
+
+def dtypes() -> st.SearchStrategy[str]:
+    """The dtypes of real numbers that operations keep."""
+    return st.sampled_from(["float32", "float64"])
 
 
 def shapes(min_dims: int = 0, max_dims: int = 3, max_side: int = 4, min_side: int = 1) -> st.SearchStrategy:
@@ -53,3 +67,35 @@ def of_shapes(draw: Callable, *sizes: tuple[int, ...], low: float = -3.0, high: 
 def seeds() -> Any:
     """Seeds for random streams."""
     return st.integers(0, 2**31 - 1)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Where a kernel goes over an image; each is (h, w)."""
+
+    size: tuple[int, int]
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+
+    @property
+    def output(self) -> tuple[int, ...]:
+        """How many places there are, by counting those where the kernel fits and not by the formula."""
+        return tuple(
+            sum(1 for start in range(0, n + 2 * p, s) if start + d * (k - 1) < n + 2 * p)
+            for n, k, s, p, d in zip(self.size, self.kernel, self.stride, self.padding, self.dilation)
+        )
+
+
+def pairs(low: int, high: int) -> st.SearchStrategy[tuple[int, int]]:
+    """(h, w) with both in low … high."""
+    return st.tuples(st.integers(low, high), st.integers(low, high))
+
+
+def geometries(
+    max_size: int = 7, max_kernel: int = 4, max_stride: int = 3, max_padding: int = 3, max_dilation: int = 2
+) -> st.SearchStrategy[Windows]:
+    """Sizes of image and kernel, strides, paddings and dilations of convolutions, with at least one place."""
+    sides = pairs(1, max_size), pairs(1, max_kernel), pairs(1, max_stride)
+    return st.builds(Windows, *sides, pairs(0, max_padding), pairs(1, max_dilation)).filter(lambda w: min(w.output) > 0)
