@@ -1,4 +1,4 @@
-"""Products and updates in pieces: the whole's result, whatever the pieces, layouts and threads."""
+"""Work in pieces: the whole's result, whatever the pieces, layouts and threads."""
 
 import functools
 import os
@@ -11,16 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinygen import parallel
-from tinygen.testing import close
 
 
 @pytest.fixture(params=[1, 2, 3])
 def workers(request, monkeypatch):
-    """So many threads, and products split from the first multiplication on."""
+    """So many threads, and small chunks."""
     monkeypatch.setattr(parallel, "threads", lambda: request.param)
-    for name in ("ALONE", "SPLIT"):
-        monkeypatch.setattr(parallel, name, 1)
-    monkeypatch.setattr(parallel, "ROWS", 40)
     monkeypatch.setattr(parallel, "CHUNK", 7)
     return request.param
 
@@ -35,28 +31,6 @@ def laid_out(array: np.ndarray, layout: str) -> np.ndarray:
 
 
 layouts = st.sampled_from(["C", "F", "apart"])
-
-
-@given(
-    st.integers(0, 90), st.integers(0, 30), st.integers(0, 90), st.sampled_from(["float32", "float64"]),
-    layouts, layouts, st.integers(0, 99),
-)  # fmt: skip
-def test_a_product_in_parts_is_the_product(workers, n, k, m, dtype, layout_a, layout_b, seed):
-    random = np.random.default_rng(seed)
-    a, b = random.standard_normal((n, k)).astype(dtype), random.standard_normal((k, m)).astype(dtype)
-    y = parallel.matmul(laid_out(a, layout_a), laid_out(b, layout_b))
-    assert y.dtype == dtype and y.shape == (n, m)
-    wide = a.astype("longdouble"), b.astype("longdouble")
-    expected = np.einsum("nk,km->nm", *wide)
-    bound = np.einsum("nk,km->nm", abs(wide[0]), abs(wide[1])) * (k + 1) * np.finfo(dtype).eps
-    assert (abs(y - expected) <= bound).all()
-
-
-def test_stacks_and_mixed_dtypes_multiply_as_in_numpy(workers):
-    random = np.random.default_rng(0)
-    a, b = random.standard_normal((3, 1, 5, 4)), random.standard_normal((2, 4, 6)).astype("float32")
-    close(parallel.matmul(a, b), np.einsum("aijk,bkl->abjl", a, b), rtol=1e-12)
-    close(parallel.matmul(a[0, 0], b[0]), np.einsum("jk,kl->jl", a[0, 0], b[0]), rtol=1e-12)
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=3), layouts, layouts, st.integers(0, 99))

@@ -74,10 +74,6 @@ class Backend:
             if not holds:
                 raise error()
 
-    def matmul(self, a: Array, b: Array) -> Array:
-        """a @ b for matrices, or stacks of them."""
-        return a @ b
-
     def scatter_add(self, target: Array, index: Any, values: Array) -> None:
         """`target[index] += values`, in place, adding up where the index names an element more than once."""
         raise NotImplementedError
@@ -151,9 +147,6 @@ class NumpyBackend(Backend):
     def require(self, holds: np.ndarray, error: Callable[[], Exception]) -> None:
         if not holds:
             raise error()
-
-    def matmul(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return parallel.matmul(a, b)
 
     def scatter_add(self, target: np.ndarray, index: Any, values: np.ndarray) -> None:
         cpu.scatter_add(target, index, values)

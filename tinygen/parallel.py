@@ -1,29 +1,24 @@
-"""The cores of the CPU, for the NumPy backend: large products and in-place updates in pieces, a thread each.
+"""The cores of the CPU, for the NumPy backend: convolutions and in-place updates in pieces, a thread each.
 
-Why not leave the products to the BLAS library's own threads? They spin for a while after each product, on the core that
-the next elementwise loop or update would use, and two threads of it reach 130 GFLOP/s on two cores where two calls of
-one thread each reach 160. So the library is held to one thread for the length of a product that is split here, and
-what the user had set is put back. NumPy's loops and products run without the interpreter's lock.
+NumPy's loops and products run without the interpreter's lock. Where our threads make products side by side, the BLAS
+library is held to one thread for each, and what the user had set is put back. A product by itself is left to the
+library: its threads wait in a loop, so that it starts them faster than we could ours.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 # Elements an in-place update handles at a time: the operands of one chunk (float32) stay within the L2 cache, so that
-# ten passes over a parameter cost one trip to memory. Measured best between 16k and 64k.
-CHUNK = 32_768
-ALONE = 262_144  # multiplications up to which OpenBLAS keeps to one thread by itself
-SPLIT = 4_000_000  # multiplications from which a product is worth a second thread: about 50 µs of one
-ROWS = 128  # a product with fewer rows is split by columns
+# ten passes over a parameter cost one trip to memory. Measured best from 32k.
+CHUNK = 65_536
 
 
 @functools.cache
@@ -114,35 +109,6 @@ one_blas_thread = functools.cache(_OneBlasThread)
 
 
 # ---------------------------------------------------------------- what is done in pieces
-
-
-def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """a @ b; a large product of two matrices by parts of its rows or columns, one for each thread.
-
-    Each element is the same sum wherever its part is computed; its last bits depend on the number of threads only.
-    """
-    if threads() == 1 or a.size * b.shape[-1] < ALONE:
-        return a @ b
-    if a.ndim != 2 or b.ndim != 2 or a.size * b.shape[1] < SPLIT:
-        with one_blas_thread():
-            return a @ b
-    rows, columns = a.shape[0], b.shape[1]
-    y = np.empty((rows, columns), np.result_type(a, b))
-    cuts = _cuts(rows if rows >= ROWS else columns)
-    if rows >= ROWS:
-        tasks = [functools.partial(np.matmul, a[i:j], b, out=y[i:j]) for i, j in cuts]
-    else:
-        tasks = [functools.partial(np.matmul, a, b[:, i:j], out=y[:, i:j]) for i, j in cuts]
-    with one_blas_thread():
-        run(tasks)
-    return y
-
-
-def _cuts(length: int) -> Iterator[tuple[int, int]]:
-    """(begin, end) of as many nearly equal parts as there are threads, at multiples of 16."""
-    parts = max(1, min(threads(), length // 16))
-    edges = [-(-length * k // (16 * parts)) * 16 for k in range(parts)] + [length]
-    return ((i, j) for i, j in itertools.pairwise(edges) if j > i)
 
 
 def in_chunks(update: Callable[..., None], written: Sequence[np.ndarray], *read: np.ndarray) -> None:

@@ -9,28 +9,31 @@ from collections.abc import Callable
 from typing import Any
 
 from tinygen.backend import NUMPY
+from tinygen.functional.linear import Linear, MatMul
 
-# for each method of the backend: the multiplications of a call, told from its arguments and its result
-MULTIPLICATIONS: dict[str, Callable[..., int]] = {
-    "matmul": lambda y, a, b: y.size * a.shape[-1],
-    "convolve": lambda y, x, w, *_: y.size * math.prod(w.shape[1:]),
-    "convolve_input": lambda x, y, w, *_: y.size * math.prod(w.shape[1:]),
-    "convolve_weight": lambda w, x, y, *_: y.size * math.prod(w.shape[1:]),
+# for each product, where it is found: the multiplications of a call, told from its result and its arguments
+MULTIPLICATIONS: dict[tuple[Any, str], Callable[..., int]] = {
+    (MatMul, "forward"): lambda y, _, a, b: y.size * a.shape[-1],
+    (Linear, "forward"): lambda y, _, x, w, *b: y.size * w.shape[1],
+    (NUMPY, "convolve"): lambda y, x, w, *_: y.size * math.prod(w.shape[1:]),
+    (NUMPY, "convolve_input"): lambda x, y, w, *_: y.size * math.prod(w.shape[1:]),
+    (NUMPY, "convolve_weight"): lambda w, x, y, *_: y.size * math.prod(w.shape[1:]),
 }
 
 
 class Products:
-    """Inside, the NumPy backend's products are counted and timed."""
+    """Inside, products are counted and timed."""
 
     def __enter__(self) -> Products:
         self.seconds, self.operations = 0.0, 0
-        for name, count in MULTIPLICATIONS.items():
-            setattr(NUMPY, name, self._counted(getattr(NUMPY, name), count))
+        self._before = [getattr(owner, name) for owner, name in MULTIPLICATIONS]
+        for ((owner, name), count), method in zip(MULTIPLICATIONS.items(), self._before):
+            setattr(owner, name, self._counted(method, count))
         return self
 
     def __exit__(self, *_: object) -> None:
-        for name in MULTIPLICATIONS:
-            delattr(NUMPY, name)
+        for (owner, name), method in zip(MULTIPLICATIONS, self._before):
+            setattr(owner, name, method)
 
     def _counted(self, method: Callable, count: Callable[..., int]) -> Callable:
         @functools.wraps(method)

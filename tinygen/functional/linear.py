@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tinygen.autograd.function import Function
 from tinygen.autograd.tensor import Tensor
-from tinygen.backend import Array, of
+from tinygen.backend import Array
 from tinygen.functional.shape import reshape, transpose, unsqueeze
 
 
@@ -14,7 +14,7 @@ class MatMul(Function):
     saves_inputs = (0, 1)
 
     def forward(self, a: Array, b: Array) -> Array:
-        return of(a).matmul(a, b)
+        return a @ b
 
     def backward(self, gy: Tensor) -> tuple[Tensor | None, Tensor | None]:
         a, b = self.saved
@@ -30,7 +30,7 @@ class Linear(Function):
     saves_inputs = (0, 1)
 
     def forward(self, x: Array, w: Array, b: Array | None = None) -> Array:
-        y = of(x).matmul(x.reshape(-1, x.shape[-1]), w.T)  # (n, o) = (n, i) @ (i, o)
+        y = x.reshape(-1, x.shape[-1]) @ w.T  # (n, o) = (n, i) @ (i, o)
         if b is not None and b.dtype == y.dtype:
             y += b
         elif b is not None:

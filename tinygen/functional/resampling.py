@@ -27,13 +27,13 @@ class Separable(Function):
     def forward(self, x: Array) -> Array:
         n, c, h, w = x.shape
         (more_h, _), (more_w, _) = self.rows.shape, self.columns.shape
-        owner, last = of(x), x.transpose(0, 2, 3, 1)
+        last = x.transpose(0, 2, 3, 1)
         if last.flags.c_contiguous and c > 1:  # (n, h, w, c) in memory
-            y = owner.matmul(self.columns, last.reshape(n * h, w, c))  # (n h, w', c) = (w', w) @ (n h, w, c)
-            y = owner.matmul(self.rows, y.reshape(n, h, more_w * c))  # (n, h', w' c) = (h', h) @ (n, h, w' c)
+            y = self.columns @ last.reshape(n * h, w, c)  # (n h, w', c) = (w', w) @ (n h, w, c)
+            y = self.rows @ y.reshape(n, h, more_w * c)  # (n, h', w' c) = (h', h) @ (n, h, w' c)
             return y.reshape(n, more_h, more_w, c).transpose(0, 3, 1, 2)
-        y = owner.matmul(x.reshape(n * c * h, w), self.columns.T)  # (n c h, w') = (n c h, w) @ (w, w')
-        y = owner.matmul(self.rows, y.reshape(n * c, h, more_w))  # (n c, h', w') = (h', h) @ (n c, h, w')
+        y = x.reshape(n * c * h, w) @ self.columns.T  # (n c h, w') = (n c h, w) @ (w, w')
+        y = self.rows @ y.reshape(n * c, h, more_w)  # (n c, h', w') = (h', h) @ (n c, h, w')
         return y.reshape(n, c, more_h, more_w)
 
     def backward(self, gy: Tensor) -> Tensor:
