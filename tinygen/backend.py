@@ -103,10 +103,6 @@ class Backend:
         """The kernel that y and x make: the gradient of ⟨y, x ⋆ w⟩ by w."""
         return im2col.convolve_weight(self.workshop, x, y, geometry, kernel)
 
-    def lerp(self, mean: Array, value: Array, weight: float) -> None:
-        """mean ← mean + weight · (value − mean), in place."""
-        mean += weight * (value - mean)
-
     def in_chunks(self, update: Callable[..., None], written: Sequence[Array], *read: Array) -> None:
         """update(*written, *read), elementwise and in place on `written`; on the CPU by cache-sized pieces."""
         update(*written, *read)
@@ -159,9 +155,6 @@ class NumpyBackend(Backend):
 
     def in_chunks(self, update: Callable[..., None], written: Sequence[np.ndarray], *read: np.ndarray) -> None:
         parallel.in_chunks(update, written, *read)
-
-    def lerp(self, mean: np.ndarray, value: np.ndarray, weight: float) -> None:
-        cpu.lerp(mean, value, weight)
 
     def sgd_step(self, p: np.ndarray, g: np.ndarray, velocity: np.ndarray | None, rule: SGDRule) -> None:
         cpu.sgd_step(p, g, velocity, rule)

@@ -116,17 +116,6 @@ class AdamRule:
         self.root_correction2 = (1 - beta2**step) ** 0.5
 
 
-def lerp(mean: np.ndarray, value: np.ndarray, weight: float) -> None:
-    """mean ← mean + weight · (value − mean)."""
-
-    def update(mean: np.ndarray, value: np.ndarray) -> None:
-        t = value - mean
-        t *= weight
-        mean += t
-
-    in_chunks(update, (mean,), value)
-
-
 def sgd_step(p: np.ndarray, g: np.ndarray, velocity: np.ndarray | None, rule: SGDRule) -> None:
     """The formula is `optim.sgd.sgd_formula`."""
 

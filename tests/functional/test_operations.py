@@ -14,7 +14,7 @@ import tinygen
 from tinygen import functional as F
 from tinygen.random import Stream
 from tinygen.testing import Row, check, host
-from tinygen.testing.operations import check_empty
+from tinygen.testing.operations import check_empty, row_test
 from tinygen.testing.strategies import broadcastable, of_shapes, one, reals, shapes
 
 once = settings(max_examples=1, phases=[Phase.generate])
@@ -210,12 +210,7 @@ ROWS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-@given(data=st.data())
-def test_operation(row, data):
-    arrays = data.draw(row.inputs)
-    check(row, arrays)
-    check_empty(row, arrays)
+test_operation = row_test(ROWS)
 
 
 @once

@@ -5,8 +5,6 @@ addition for each; and the products of the inputs, which wait for nothing, are o
 network is written twice: as the field writes it (the `…_cell` formulas, on tensors), and as `forward` and `gradient` on
 arrays, which are fast. The gradient's own derivative is the tape's way through the formulas, hence right in any order.
 
-The products of a step are too small for a thread of ours each, so all of them here are the library's plain `@`.
-
 Shapes: t steps, n batch, i input features, d features of the state, g gates side by side (d, 3d or 4d).
 x (t, n, i); states (n, d); w_ih (g, i), w_hh (g, d), b_ih, b_hh (g).
 """

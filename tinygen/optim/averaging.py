@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tinygen.autograd import Tensor
+from tinygen.backend import Array
 from tinygen.nn import Module
 
 
@@ -32,10 +33,15 @@ class EMA:
     def update(self) -> None:
         """Take in the source's parameters of this moment."""
         for mean, now in self._parameters:
-            mean.backend.lerp(mean.data, now.data, 1 - self.decay)
+            mean.backend.in_chunks(self._move, (mean.data,), now.data)
             mean.written()
         for copy, buffer in self._buffers:
             copy.data = buffer.data.copy()
+
+    def _move(self, mean: Array, now: Array) -> None:
+        step = now - mean
+        step *= 1 - self.decay
+        mean += step
 
     def state_dict(self) -> dict[str, Any]:
         """The averaged module's."""

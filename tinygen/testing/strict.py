@@ -318,9 +318,6 @@ class StrictBackend(Backend):
     def erf(self, x: StrictArray) -> StrictArray:
         return _wrap(NUMPY.erf(x._host))
 
-    def lerp(self, mean: StrictArray, value: StrictArray, weight: float) -> None:
-        NUMPY.lerp(mean._host, value._host, weight)
-
     def sgd_step(self, p: StrictArray, g: StrictArray, velocity: StrictArray | None, rule: SGDRule) -> None:
         NUMPY.sgd_step(p._host, g._host, velocity._host if velocity is not None else None, rule)
 
