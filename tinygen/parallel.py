@@ -117,8 +117,10 @@ def in_chunks(update: Callable[..., None], written: Sequence[np.ndarray], *read:
     All arrays have one shape. How the pieces are spread over the threads changes no bit of the result.
     """
     arrays = [*written, *read]
-    if written[0].flags.f_contiguous:
-        arrays = [a.T for a in arrays]
+    if not written[0].flags.c_contiguous:  # its axes as they lie in memory
+        strides = written[0].strides
+        axes = sorted(range(len(strides)), key=strides.__getitem__, reverse=True)
+        arrays = [a.transpose(axes) for a in arrays]
     if not all(a.flags.c_contiguous for a in arrays[: len(written)]):
         return update(*arrays)  # no flat view to cut
     flat = [a.reshape(-1) for a in arrays]

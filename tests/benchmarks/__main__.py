@@ -1,4 +1,5 @@
-"""Time training steps and single operations: `python -m tests.benchmarks` (needs PyTorch: pip install -e '.[bench]').
+"""Time training steps, `python -m tests.benchmarks`, or single operations, `python -m tests.benchmarks operations`
+(needs PyTorch: pip install -e '.[bench]').
 
 Each library runs in a process of its own, in turns and with a pause between: in one process their thread pools spin
 against each other and the ratio means nothing. A row gives the median time of a step in each and their ratio, as the
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import time
 
+from tests.benchmarks import operations
 from tests.benchmarks.models import CASES as MODELS
 from tests.benchmarks.models import Library, Step
 from tests.benchmarks.products import Products
@@ -38,6 +40,8 @@ def worker(case: str, library: str, threads: int) -> None:
         import torch
 
         torch.set_num_threads(threads)
+    if case == "operations":
+        return operations.worker(library)
     step = step_of(case, library)
     for _ in range(WARM_UP):
         step()
@@ -99,13 +103,19 @@ def chain(length: int = 2000, rounds: int = 15) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cases", nargs="*", default=CASES, help=f"of {', '.join(CASES)}")
+    parser.add_argument("cases", nargs="*", default=CASES, help=f"of {', '.join(CASES)}; or operations")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
         return worker(*arguments.worker, arguments.threads)
+    if arguments.cases == ["operations"]:
+        rounds = [
+            {library: measure("operations", library, arguments.threads) for library in LIBRARIES}
+            for _ in range(arguments.rounds)
+        ]
+        return print(operations.table(rounds))
     print(f"one operation on 4 elements, forward and backward: {chain():.2f} µs")
     rate = gemm_rate(arguments.threads)
     print(f"products of large matrices: {rate / 1e9:.0f} GFLOP/s on {arguments.threads} threads")

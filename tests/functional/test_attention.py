@@ -42,16 +42,17 @@ def allowed():
 
 QKV = of_shapes((2, 3, 2), (2, 4, 2), (2, 4, 3))
 FIRST = np.tril(np.ones((3, 4), bool))
+NAME = "scaled_dot_product_attention"
 ROWS = [
-    Row("attention", lambda q, k, v: sdpa(q, k, v), by_hand, QKV, empty=3),
-    Row("attention, heads", lambda q, k, v: sdpa(q, k, v), by_hand, of_shapes((2, 2, 3, 2), (2, 2, 2), (2, 1, 2, 1)),
+    Row(NAME, lambda q, k, v: sdpa(q, k, v), by_hand, QKV, empty=3),
+    Row(NAME + ", heads", lambda q, k, v: sdpa(q, k, v), by_hand, of_shapes((2, 2, 3, 2), (2, 2, 2), (2, 1, 2, 1)),
         empty=0),
-    Row("attention, scaled", lambda q, k, v: sdpa(q, k, v, scale=0.3), lambda *qkv: by_hand(*qkv, scale=0.3), QKV),
-    Row("attention, masked", lambda q, k, v: sdpa(q, k, v, allowed()), lambda *qkv: by_hand(*qkv, ALLOWED), QKV),
-    Row("attention, causal", lambda q, k, v: sdpa(q, k, v, is_causal=True), lambda *qkv: by_hand(*qkv, FIRST), QKV),
-    Row("attention, biased", lambda q, k, v, b: sdpa(q, k, v, b), lambda q, k, v, b: by_hand(q, k, v, bias=b),
+    Row(NAME + ", scaled", lambda q, k, v: sdpa(q, k, v, scale=0.3), lambda *qkv: by_hand(*qkv, scale=0.3), QKV),
+    Row(NAME + ", masked", lambda q, k, v: sdpa(q, k, v, allowed()), lambda *qkv: by_hand(*qkv, ALLOWED), QKV),
+    Row(NAME + ", causal", lambda q, k, v: sdpa(q, k, v, is_causal=True), lambda *qkv: by_hand(*qkv, FIRST), QKV),
+    Row(NAME + ", biased", lambda q, k, v, b: sdpa(q, k, v, b), lambda q, k, v, b: by_hand(q, k, v, bias=b),
         of_shapes((2, 3, 2), (2, 4, 2), (2, 4, 3), (3, 1)), empty=0),
-    Row("attention, −∞ in the bias",
+    Row(NAME + ", −∞ in the bias",
         lambda q, k, v: sdpa(q, k, v, F.where(allowed(), 0.5, -math.inf).to(q.dtype)),
         lambda *qkv: by_hand(*qkv, ALLOWED), QKV),
 ]  # fmt: skip

@@ -77,9 +77,10 @@ ROWS = [
         st.tuples(reals((3, 4)), reals((3, 4)), reals((1, 4), 0.2)), empty=0),
     Row("gaussian_nll_loss, a number", lambda x, t: F.gaussian_nll_loss(x, t, 0.5, full=True),
         mean(lambda x, t: gaussian(x, t, 0.5)), PAIR),
-    Row("bce weighted", F.binary_cross_entropy, mean(bce),
+    Row("binary_cross_entropy, weighted", F.binary_cross_entropy, mean(bce),
         st.tuples(reals((3, 4), *LEVEL), reals((3, 4), *LEVEL), reals((4,)))),
-    Row("bce with logits, weighted", lambda x, t, w, p: F.binary_cross_entropy_with_logits(x, t, w, pos_weight=p),
+    Row("binary_cross_entropy_with_logits, weighted",
+        lambda x, t, w, p: F.binary_cross_entropy_with_logits(x, t, w, pos_weight=p),
         mean(bce_of_logit), st.tuples(reals((3, 4)), reals((3, 4), *LEVEL), reals((3, 1)), reals((4,), 0.2)), empty=0),
 ]  # fmt: skip
 test_operation = row_test(ROWS)

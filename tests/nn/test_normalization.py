@@ -139,20 +139,3 @@ def test_what_cannot_be_is_refused():
     }.items():
         with pytest.raises(ValueError, match=message):
             call()
-
-
-def test_forward_and_backward_wait_for_nothing(backend):
-    """No transfer and no synchronisation on the way: counted by the strict backend."""
-    if backend.name != "strict":
-        return
-    from tinygen.testing.strict import counting
-
-    layers = nn.Sequential(
-        nn.BatchNorm2d(4, momentum=None), nn.InstanceNorm2d(4, True, track_running_stats=True), nn.GroupNorm(2, 4),
-        nn.LayerNorm((2, 3)), nn.ELU(), nn.GELU(), nn.GELU("tanh"), nn.SiLU(), nn.Softplus(), nn.LogSigmoid(),
-    )  # fmt: skip
-    table, numbers = nn.Embedding(5, 3, 0, random=Stream(0)), tinygen.tensor([[1, 0], [4, 1]])
-    x = tinygen.arange(48.0).reshape(2, 4, 2, 3)
-    with counting() as counts:
-        (layers(x).sum() + table(numbers).sum()).backward()
-    assert (counts.from_host, counts.to_host, counts.synchronizations) == (0, 0, 0)

@@ -5,22 +5,33 @@ from __future__ import annotations
 from tinygen.autograd.function import Function
 from tinygen.autograd.tensor import Tensor
 from tinygen.backend import Array
-from tinygen.functional.shape import reshape, transpose, unsqueeze
+from tinygen.functional.reduction import SumTo
+from tinygen.functional.shape import reshape, unsqueeze
 
 
 class MatMul(Function):
-    """Stacks of matrices: (…, n, k) @ (…, k, m) = (…, n, m), the stacks broadcast."""
+    """Stacks of matrices, which broadcast: y = a b, or with one or both of them transposed.
+
+    The gradients are products of the same kind, so that no transpose is a step of its own:
+        y = a b:  ga = gy bᵀ, gb = aᵀ gy       y = a bᵀ:   ga = gy b, gb = gyᵀ a
+        y = aᵀ b: ga = b gyᵀ, gb = a gy        y = aᵀ bᵀ:  ga = bᵀ gyᵀ, gb = gyᵀ aᵀ
+    """
 
     saves_inputs = (0, 1)
 
+    def __init__(self, turn_a: bool = False, turn_b: bool = False) -> None:
+        self.turn_a, self.turn_b = turn_a, turn_b
+
     def forward(self, a: Array, b: Array) -> Array:
-        return a @ b
+        # (…, n, m) = (…, n, k) @ (…, k, m)
+        return (a.swapaxes(-1, -2) if self.turn_a else a) @ (b.swapaxes(-1, -2) if self.turn_b else b)
 
     def backward(self, gy: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        a, b = self.saved
-        # (…, n, k) = (…, n, m) @ (…, m, k)     (…, k, m) = (…, k, n) @ (…, n, m)
-        ga = matmul(gy, transpose(b, -1, -2)) if self.needs[0] else None
-        gb = matmul(transpose(a, -1, -2), gy) if self.needs[1] else None
+        (a, b), ga, gb = self.saved, None, None
+        if self.needs[0]:
+            ga = MatMul(self.turn_b, True)(b, gy) if self.turn_a else MatMul(False, not self.turn_b)(gy, b)
+        if self.needs[1]:
+            gb = MatMul(True, self.turn_a)(gy, a) if self.turn_b else MatMul(not self.turn_a, False)(a, gy)
         return ga, gb
 
 
@@ -30,22 +41,25 @@ class Linear(Function):
     saves_inputs = (0, 1)
 
     def forward(self, x: Array, w: Array, b: Array | None = None) -> Array:
-        y = x.reshape(-1, x.shape[-1]) @ w.T  # (n, o) = (n, i) @ (i, o)
+        y = (x if x.ndim == 2 else x.reshape(-1, x.shape[-1])) @ w.T  # (n, o) = (n, i) @ (i, o)
         if b is not None and b.dtype == y.dtype:
             y += b
         elif b is not None:
             y = y + b
-        return y.reshape(*x.shape[:-1], w.shape[0])
+        return y if x.ndim == 2 else y.reshape(*x.shape[:-1], w.shape[0])
 
     def backward(self, gy: Tensor) -> tuple[Tensor | None, ...]:
         x, w = self.saved
-        rows = reshape(gy, -1, gy.shape[-1])  # (n, o)
-        gx = reshape(matmul(rows, w), x.shape) if self.needs[0] else None  # (n, i) = (n, o) @ (o, i)
-        # (o, i) = (o, n) @ (n, i)
-        gw = matmul(transpose(rows, 0, 1), reshape(x, -1, x.shape[-1])) if self.needs[1] else None
+        shape = x.shape
+        if len(shape) != 2:
+            gy, x = reshape(gy, -1, gy.shape[-1]), reshape(x, -1, shape[-1])  # (n, o), (n, i)
+        gx = MatMul()(gy, w) if self.needs[0] else None  # (n, i) = (n, o) @ (o, i)
+        gw = MatMul(True)(gy, x) if self.needs[1] else None  # (o, i) = (o, n) @ (n, i)
+        if gx is not None and len(shape) != 2:
+            gx = reshape(gx, shape)
         if len(self.needs) == 2:
             return gx, gw
-        return gx, gw, rows.sum(0) if self.needs[2] else None
+        return gx, gw, SumTo((w.shape[0],))(gy) if self.needs[2] else None
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:

@@ -220,6 +220,8 @@ def nll_loss(
 ) -> Tensor:
     """−w_t log p_t for log-probabilities (n, classes, …) and classes t (n, …) as whole numbers.
 
+    gx_t = −w_t gy, and 0 for the other classes.
+
     weight (classes,): w, else 1. Where t is `ignore_index` the loss is 0. "mean" divides by the sum of the w_t that
     count, and is NaN where none does. ValueError for a class out of range.
     """

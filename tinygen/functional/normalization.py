@@ -19,47 +19,17 @@ from tinygen.autograd.function import Function
 from tinygen.autograd.tensor import Tensor
 from tinygen.backend import Array, of
 from tinygen.functional.elementwise import clamp, sqrt
-from tinygen.functional.reduction import SumTo, norm
+from tinygen.functional.reduction import SumTo, memory_block, norm, total
 from tinygen.functional.shape import Dims, normalize_dims, reshape
 from tinygen.random import Stream
 
-# ---------------------------------------------------------------- sums and factors that go along with the memory
-
-INNER = 256  # elements that lie together from which a loop over them is worth its start
-
-
-def _inner(x: Array) -> list[int]:
-    """The last dimensions in memory, a block of about INNER elements: in channels-last memory w and c."""
-    block: list[int] = []
-    size = 1
-    for axis in sorted(range(x.ndim), key=lambda axis: (x.strides[axis], -axis)):
-        if size >= INNER or (block and size * x.shape[axis] > 32 * INNER):
-            break
-        block.append(axis)
-        size *= x.shape[axis]
-    return block
-
-
-def total(dims: Sequence[int], *factors: Array) -> Array:
-    """Σ x, or Σ x y, over `dims`, left as size 1, with whole blocks of memory added up before what is left within a
-    block: five times as fast as x.sum for the channels of an image, without an array for the products, and closer, as
-    the sums are shorter."""
-    x = factors[0]
-    block = _inner(x)
-    first = (
-        block if set(block) <= set(dims) else [d for d in dims if d not in block]
-    )  # within blocks, or block on block
-    letters = "abcdefghijklmnopqrstuvwxyz"[: x.ndim]
-    kept = "".join([letter for i, letter in enumerate(letters) if i not in first])
-    part = of(x).xp.einsum(f"{','.join([letters] * len(factors))}->{kept}", *factors)
-    part = part.reshape([1 if i in first else n for i, n in enumerate(x.shape)])
-    return part.sum(axis=tuple(dims), keepdims=True)
+# ---------------------------------------------------------------- factors that go along with the memory
 
 
 def _beside(p: Array, x: Array) -> Array:
     """p, ready to be combined with x: repeated over a block of x's memory, of which it has one part only, so that the
     loop goes over the block and not over the part."""
-    block = _inner(x)
+    block = memory_block(x)
     if p.ndim != x.ndim or all(p.shape[i] == x.shape[i] for i in block) or all(p.shape[i] == 1 for i in block):
         return p
     shape = [x.shape[i] if i in block else n for i, n in enumerate(p.shape)]
@@ -156,7 +126,7 @@ class ScaleShift(Function):
         ga = SumProduct(a.shape)(gy, x) if self.needs[1] else None
         if len(self.needs) == 2:
             return gx, ga
-        return gx, ga, SumChannels(self.shift)(gy) if self.needs[2] else None
+        return gx, ga, SumTo(self.shift)(gy) if self.needs[2] else None
 
 
 class SumProduct(Function):
@@ -174,14 +144,6 @@ class SumProduct(Function):
         x, y = self.saved
         gx = ScaleShift()(y, g) if self.needs[0] else None
         return gx, ScaleShift()(x, g) if self.needs[1] else None
-
-
-class SumChannels(SumTo):
-    """`SumTo` of a shape with as many dimensions, by `total`."""
-
-    def forward(self, x: Array) -> Array:
-        self.before = x.shape
-        return total([i for i, n in enumerate(self.shape) if n == 1], x)
 
 
 def _affine(x: Tensor, scale: Tensor | None, shift: Tensor | None) -> Tensor:
@@ -374,6 +336,7 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
 def dropout(x: Tensor, p: float = 0.5, training: bool = True, random: Stream | None = None) -> Tensor:
     """y = x · m / (1 − p) with m ~ Bernoulli(1 − p) per element, so that E y = x; y = x where not training.
 
+    gx = gy · m / (1 − p).
     random: the stream that draws m; needed in training. Source: Srivastava et al. 2014 (in its inverted form).
     """
     if not 0 <= p < 1:
@@ -382,5 +345,5 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True, random: Stream | N
         return x
     if random is None:
         raise ValueError("dropout: training needs a random stream; pass random=")
-    keep = random.bernoulli(1 - p, x.shape).astype(x.dtype)
-    return x * Tensor(keep * (1 / (1 - p)))
+    keep = random.bernoulli(1 - p, x.shape)
+    return x * Tensor(x.backend.xp.multiply(keep, 1 / (1 - p), dtype=x.dtype))

@@ -225,7 +225,7 @@ def reshape(x: Tensor, *shape: Any) -> Tensor:
 
 
 def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
-    """Dimensions start_dim … end_dim as one."""
+    """Dimensions start_dim … end_dim as one.  gx = gy in the old shape."""
     if x.ndim == 0:
         return reshape(x, 1)
     start, end = (normalize_dim("flatten", d, x.ndim) for d in (start_dim, end_dim))
@@ -235,7 +235,7 @@ def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 
 
 def unflatten(x: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
-    """Dimension `dim` as several of the given sizes: the inverse of flatten."""
+    """Dimension `dim` as several of the given sizes: the inverse of flatten.  gx = gy in the old shape."""
     at = normalize_dim("unflatten", dim, x.ndim)
     return reshape(x, *x.shape[:at], *sizes, *x.shape[at + 1 :])
 
@@ -250,7 +250,7 @@ def permute(x: Tensor, *dims: Any) -> Tensor:
 
 
 def transpose(x: Tensor, dim0: int, dim1: int) -> Tensor:
-    """Two dimensions exchanged."""
+    """Two dimensions exchanged.  gx = gy with the same two exchanged."""
     order = list(range(x.ndim))
     a, b = normalize_dim("transpose", dim0, x.ndim), normalize_dim("transpose", dim1, x.ndim)
     order[a], order[b] = order[b], order[a]
@@ -275,13 +275,13 @@ def expand(x: Tensor, *shape: Any) -> Tensor:
 
 
 def squeeze(x: Tensor, dim: Dims = None) -> Tensor:
-    """Without the dimensions of size 1 (all of them, or those of `dim` that are)."""
+    """Without the dimensions of size 1 (all of them, or those of `dim` that are).  gx = gy in the old shape."""
     dims = normalize_dims("squeeze", dim, x.ndim)
     return reshape(x, tuple(s for i, s in enumerate(x.shape) if s != 1 or i not in dims))
 
 
 def unsqueeze(x: Tensor, dim: int) -> Tensor:
-    """With a dimension of size 1 put in at `dim`."""
+    """With a dimension of size 1 put in at `dim`.  gx = gy without it."""
     at = normalize_dim("unsqueeze", dim, x.ndim + 1)
     return reshape(x, (*x.shape[:at], 1, *x.shape[at:]))
 
@@ -323,7 +323,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 
 
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Tensors of one shape joined along a new dimension `dim`."""
+    """Tensors of one shape joined along a new dimension `dim`.  Each gets its slice of gy."""
     if not tensors:
         raise ValueError("stack: expected at least one tensor")
     if any(t.shape != tensors[0].shape for t in tensors):
@@ -332,7 +332,7 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 
 
 def split(x: Tensor, size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
-    """Pieces of the given size (the last may be smaller), or of the given sizes, along `dim`."""
+    """Pieces of the given size (the last may be smaller), or of the given sizes, along `dim`.  gx joins their gy."""
     at = normalize_dim("split", dim, x.ndim)
     total = x.shape[at]
     if isinstance(size, (tuple, list)):
@@ -349,7 +349,7 @@ def split(x: Tensor, size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, .
 
 
 def chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
-    """At most `chunks` pieces of equal size along `dim`, the last one smaller where it does not divide."""
+    """At most `chunks` equal pieces along `dim`, the last one smaller where it does not divide.  gx joins their gy."""
     at, count = normalize_dim("chunk", dim, x.ndim), whole("chunk", "chunks", chunks)
     if count < 1:
         raise ValueError(f"chunk: chunks must be at least 1, got {count}")

@@ -7,7 +7,7 @@ import math
 from tinygen import functional as F
 from tinygen.autograd import Tensor
 from tinygen.functional.convolution import Size, pair
-from tinygen.nn.init import kaiming_uniform
+from tinygen.nn.init import channels_last, kaiming_uniform
 from tinygen.nn.module import Module, Parameter
 from tinygen.random import Stream
 
@@ -35,7 +35,7 @@ class _Convolution(Module):
         self.dilation = pair(name, "dilation", dilation, 1)
         channels = (in_channels, out_channels // groups) if transposed else (out_channels, in_channels // groups)
         fan_in = channels[1] * math.prod(self.kernel_size)
-        self.weight = Parameter(kaiming_uniform((*channels, *self.kernel_size), fan_in, random))
+        self.weight = Parameter(channels_last(kaiming_uniform((*channels, *self.kernel_size), fan_in, random)))
         self.bias = Parameter(kaiming_uniform((out_channels,), fan_in, random)) if bias else None
 
     def extra_repr(self) -> str:
