@@ -56,11 +56,10 @@ def page() -> str:
 def _entry(name: str, tested: list[str]) -> str:
     function = getattr(F, name)
     signature = re.sub(r"'", "", str(inspect.signature(function)))
-    line = inspect.getsourcelines(function)[1]
     source = Path(inspect.getsourcefile(function) or "").relative_to(ROOT)
     return (
         f"### {name}\n\n```text\n{name}{signature}\n\n{inspect.getdoc(function)}\n```\n\n"
-        f"[{source}](../{source}#L{line}) · {'; '.join(tested)}\n"
+        f"[{source}](../{source}) · {'; '.join(tested)}\n"
     )
 
 

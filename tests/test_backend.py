@@ -59,6 +59,26 @@ def test_of_knows_its_arrays_and_refuses_others():
     assert backend.of(np.ma.ones(2)).name == "numpy"
 
 
+@pytest.mark.parametrize("shape", [(30,), (30, 3)])
+@pytest.mark.parametrize("steps", [400, 1])  # of conjugate gradients, before it gives way to a factorization
+def test_solve_sparse_is_numpy_s_dense_solution(backend, monkeypatch, shape, steps):
+    monkeypatch.setattr("tinygen.cpu.CG_STEPS", steps)
+    random = np.random.default_rng(0)
+    factor = np.where(random.random((30, 30)) < 0.1, random.normal(size=(30, 30)), 0)
+    matrix = factor @ factor.T + np.eye(30)
+    rows, columns = np.nonzero(matrix)
+    entries = rows, columns, matrix[rows, columns]
+    halves = [np.concatenate([a, a]) for a in entries[:2]] + [np.concatenate([entries[2], entries[2]]) / 2]
+    right = random.normal(size=shape)
+    for each in (entries, halves):  # what stands at the same place adds up
+        found = backend.solve_sparse(*(backend.from_host(a) for a in each), backend.from_host(right))
+        np.testing.assert_allclose(backend.to_host(found), np.linalg.solve(matrix, right), rtol=1e-7, atol=1e-8)
+    small = backend.solve_sparse(*(backend.from_host(a) for a in each), backend.from_host(right.astype("float32")))
+    assert small.dtype == np.float32
+    zero = backend.solve_sparse(*(backend.from_host(a) for a in each), backend.from_host(0 * right))
+    assert not backend.to_host(zero).any()
+
+
 def test_scatter_add_and_erf(backend):
     target = backend.from_host(np.zeros((3, 2)))
     index = backend.from_host(np.array([0, 2, 0]))

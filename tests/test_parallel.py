@@ -1,8 +1,12 @@
 """Work in pieces: the whole's result, whatever the pieces, layouts and threads."""
 
+import contextlib
 import functools
+import gc
 import os
+import queue
 import threading
+import time
 import weakref
 
 import numpy as np
@@ -78,6 +82,57 @@ def test_every_task_runs_and_the_first_error_is_raised_when_all_are_done(workers
         parallel.run([functools.partial(task, i) for i in (1, 3, 2)])
 
 
+def test_tasks_within_a_task_run_one_after_the_other(workers):
+    done: list[int] = []
+    inner = [functools.partial(done.append, i) for i in range(3)]
+    finished = threading.Thread(target=parallel.run, args=([functools.partial(parallel.run, inner)] * 4,), daemon=True)
+    finished.start()
+    finished.join(10)
+    assert not finished.is_alive() and sorted(done) == [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2]
+
+
+def test_an_error_leaves_no_cycle_behind(workers):
+    class Fault(Exception):
+        pass
+
+    def fail(array):
+        raise Fault
+
+    array = np.zeros(3)
+    gone = weakref.ref(array)
+    gc.disable()
+    try:
+        with contextlib.suppress(Fault):
+            parallel.run([functools.partial(fail, array)] * 3)
+        del array
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+def test_an_interrupt_waits_for_the_others(monkeypatch):
+    monkeypatch.setattr(parallel, "threads", lambda: 2)
+    done: list[str] = []
+
+    class Interrupted(queue.SimpleQueue):
+        def get(self):
+            if not done:
+                time.sleep(0.01)
+                done.append("interrupted")
+                raise KeyboardInterrupt
+            return super().get()
+
+    def slow() -> None:
+        time.sleep(0.1)
+        done.append("slow")
+
+    parallel.run([lambda: None] * 2)  # the worker has its own queue by now
+    monkeypatch.setattr(parallel.queue, "SimpleQueue", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        parallel.run([lambda: None, slow])
+    assert done == ["interrupted", "slow"]
+
+
 def test_nothing_of_a_task_lives_on(workers):
     array = np.zeros(3)
     gone = weakref.ref(array)
@@ -102,19 +157,35 @@ def test_blas_is_held_to_one_thread_and_put_back():
         with held:
             pass
 
-    set_before = [library.get_num_threads() for library in held._libraries]
+    set_before = [get() for get, _ in held.libraries]
     assert set_before, "no BLAS library was found"
     try:
-        for library in held._libraries:
-            library.set_num_threads(2)
-        two = [library.get_num_threads() for library in held._libraries]
+        for _, set_number in held.libraries:
+            set_number(2)
+        two = [get() for get, _ in held.libraries]
         with held:
             inner = threading.Thread(target=pass_through)  # another thread comes and goes: not its turn to put back
             inner.start()
             inner.join()
-            seen = [library.get_num_threads() for library in held._libraries]
+            seen = [get() for get, _ in held.libraries]
         assert set(seen) == {1}
-        assert [library.get_num_threads() for library in held._libraries] == two
+        assert [get() for get, _ in held.libraries] == two
+
+        entered, leave = threading.Event(), threading.Event()
+
+        def stay() -> None:
+            with held:
+                entered.set()
+                leave.wait()
+
+        other = threading.Thread(target=stay)
+        with held:  # the thread that came first leaves first: the last one out puts back
+            other.start()
+            entered.wait()
+        assert {get() for get, _ in held.libraries} == {1}
+        leave.set()
+        other.join()
+        assert [get() for get, _ in held.libraries] == two
     finally:
-        for library, number in zip(held._libraries, set_before):
-            library.set_num_threads(number)
+        for (_, set_number), number in zip(held.libraries, set_before):
+            set_number(number)

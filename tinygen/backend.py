@@ -78,6 +78,15 @@ class Backend:
         """`target[index] += values`, in place, adding up where the index names an element more than once."""
         raise NotImplementedError
 
+    def solve_sparse(self, rows: Array, columns: Array, values: Array, right: Array, tolerance: float = 1e-10) -> Array:
+        """x with A x = right, for a symmetric positive definite matrix A that is nearly all zeros.
+
+        rows, columns, values: (m,) each, the entries of A, in any order; those at the same place add up.
+        right: (n,), or (n, k) for k systems with the one matrix. tolerance: of ‖A x − right‖ by ‖right‖.
+        Computed in float64; the solution has the shape and dtype of `right`. Waits for the device.
+        """
+        raise NotImplementedError
+
     def erf(self, x: Array) -> Array:
         """The error function, in the precision of `x`."""
         raise NotImplementedError
@@ -102,6 +111,10 @@ class Backend:
     def convolve_weight(self, x: Array, y: Array, geometry: Geometry, kernel: Sequence[int]) -> Array:
         """The kernel that y and x make: the gradient of ⟨y, x ⋆ w⟩ by w."""
         return im2col.convolve_weight(self.workshop, x, y, geometry, kernel)
+
+    def sum_rows(self, rows: Array) -> Array:
+        """(n, k) summed to (k,), as a product with ones: several times as fast as a sum over the first dimension."""
+        return self.xp.ones(rows.shape[0], rows.dtype) @ rows
 
     def in_chunks(self, update: Callable[..., None], written: Sequence[Array], *read: Array) -> None:
         """update(*written, *read), elementwise and in place on `written`; on the CPU by cache-sized pieces."""
@@ -147,11 +160,20 @@ class NumpyBackend(Backend):
     def scatter_add(self, target: np.ndarray, index: Any, values: np.ndarray) -> None:
         cpu.scatter_add(target, index, values)
 
+    def solve_sparse(
+        self, rows: np.ndarray, columns: np.ndarray, values: np.ndarray, right: np.ndarray, tolerance: float = 1e-10
+    ) -> np.ndarray:
+        return cpu.solve_sparse(rows, columns, values, right, tolerance)
+
     def erf(self, x: np.ndarray) -> np.ndarray:
         return cpu.erf(x)
 
     def quiet(self) -> contextlib.AbstractContextManager:
         return np.errstate(all="ignore")
+
+    def sum_rows(self, rows: np.ndarray) -> np.ndarray:
+        with parallel.one_blas_thread():  # it waits for the memory, not for the cores
+            return super().sum_rows(rows)
 
     def in_chunks(self, update: Callable[..., None], written: Sequence[np.ndarray], *read: np.ndarray) -> None:
         parallel.in_chunks(update, written, *read)
@@ -165,6 +187,8 @@ class NumpyBackend(Backend):
 
 def _make_cupy_backend() -> Backend:  # pragma: no cover - runs where a GPU is
     import cupy
+    import cupyx.scipy.sparse
+    import cupyx.scipy.sparse.linalg
     import cupyx.scipy.special
 
     sgd_kernel = cupy.ElementwiseKernel(
@@ -213,6 +237,20 @@ def _make_cupy_backend() -> Backend:  # pragma: no cover - runs where a GPU is
         def scatter_add(self, target: Array, index: Any, values: Array) -> None:
             cupy.add.at(target, index, values)
 
+        def solve_sparse(
+            self, rows: Array, columns: Array, values: Array, right: Array, tolerance: float = 1e-10
+        ) -> Array:
+            wide = right.reshape(len(right), -1).astype("float64")
+            places = rows.astype("int32"), columns.astype("int32")
+            entries = cupyx.scipy.sparse.coo_matrix((values.astype("float64"), places), shape=(len(wide), len(wide)))
+            matrix, linalg = entries.tocsr(), cupyx.scipy.sparse.linalg
+            scaled, found = cupyx.scipy.sparse.diags(1 / matrix.diagonal()).tocsr(), cupy.empty_like(wide)
+            for k in range(wide.shape[1]):
+                column = wide[:, k].copy()
+                x, missed = linalg.cg(matrix, column, rtol=tolerance, maxiter=10 * cpu.CG_STEPS, M=scaled)
+                found[:, k] = linalg.splu(matrix, **cpu.SYMMETRIC).solve(column) if missed else x
+            return found.reshape(right.shape).astype(right.dtype)
+
         def erf(self, x: Array) -> Array:
             return cupyx.scipy.special.erf(x)
 
@@ -231,6 +269,13 @@ def _make_cupy_backend() -> Backend:  # pragma: no cover - runs where a GPU is
             adam_kernel(g, rule.step_size, *weights, rule.eps, rule.root_correction2, coupled, shrink, p, m, v)
 
     return CupyBackend()
+
+
+def memory_order(array: Array) -> list[int]:
+    """The dimensions from the outermost in memory to the innermost. Those of size 1 come first, in their own order:
+    their strides mean nothing, and differ between arrays that lie alike."""
+    shape, strides = array.shape, array.strides
+    return sorted(range(len(shape)), key=lambda axis: (shape[axis] != 1, -abs(strides[axis]) * (shape[axis] != 1)))
 
 
 # ---------------------------------------------------------------- the table of backends and the one in use

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
+import scipy.sparse.linalg
 import scipy.special
 
 from tinygen.parallel import in_chunks
@@ -73,11 +74,20 @@ def _erf(y: np.ndarray, x: np.ndarray) -> None:
             y /= polynomial
 
 
+CG_STEPS = 400  # of conjugate gradients, after which a factorization of the matrix is the faster way
+SYMMETRIC: dict[str, Any] = {  # SuperLU's settings for a symmetric positive definite matrix: pivots on the diagonal
+    "permc_spec": "MMD_AT_PLUS_A",
+    "diag_pivot_thresh": 0.0,
+    "options": {"SymmetricMode": True},
+}
+
+
 def scatter_add(target: np.ndarray, index: Any, values: np.ndarray) -> None:
     """`target[index] += values`, adding up where the index names an element more than once."""
     rows = index[0] if isinstance(index, tuple) and len(index) == 1 else index
     is_rows = isinstance(rows, np.ndarray) and rows.ndim == 1 and rows.dtype.kind in "iu" and target.ndim == 2
-    if not is_rows or values.shape != (len(rows), target.shape[1]) or not len(rows) or rows.min() < 0:
+    is_half = target.dtype.itemsize < 4  # sparse matrices have no such numbers
+    if not is_rows or is_half or values.shape != (len(rows), target.shape[1]) or not len(rows) or rows.min() < 0:
         np.add.at(target, index, values)
         return
     if rows.max() >= len(target):
@@ -85,6 +95,28 @@ def scatter_add(target: np.ndarray, index: Any, values: np.ndarray) -> None:
     # whole rows: a product with the matrix that has a 1 where value row j goes to target row i
     ones, columns = np.ones(len(rows), values.dtype), np.arange(len(rows))
     target += scipy.sparse.csr_matrix((ones, (rows, columns)), shape=(len(target), len(rows))) @ values
+
+
+def solve_sparse(
+    rows: np.ndarray, columns: np.ndarray, values: np.ndarray, right: np.ndarray, tolerance: float
+) -> np.ndarray:
+    """Conjugate gradients, as they win where the unknowns hang together in small groups; a factorization where not."""
+    size = len(right)
+    wide = np.asarray(right, np.float64).reshape(size, -1)  # (n, k)
+    matrix = scipy.sparse.csr_matrix((np.asarray(values, np.float64), (rows, columns)), shape=(size, size))
+    # All systems as one: a trip through the matrix then serves k columns. Divided by its diagonal, its unknowns are
+    # of one scale.
+    all_at_once, diagonal = (wide.size, wide.size), matrix.diagonal()[:, None]
+    found, missed = scipy.sparse.linalg.cg(
+        scipy.sparse.linalg.LinearOperator(all_at_once, lambda x: (matrix @ x.reshape(wide.shape)).ravel()),
+        wide.ravel(),
+        rtol=tolerance,
+        maxiter=CG_STEPS,
+        M=scipy.sparse.linalg.LinearOperator(all_at_once, lambda r: (r.reshape(wide.shape) / diagonal).ravel()),
+    )
+    if missed:
+        found = scipy.sparse.linalg.splu(matrix.tocsc(), **SYMMETRIC).solve(wide)
+    return found.reshape(right.shape).astype(right.dtype)
 
 
 # ---------------------------------------------------------------- updates in place

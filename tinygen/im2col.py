@@ -139,7 +139,7 @@ def convolve(shop: Workshop, x: Array, w: Array, g: Geometry, size: Sequence[int
     n, o, kernel = x.shape[0], w.shape[0], w.shape[2:]
     matrix = _as_matrix(shop, w).T  # (kh kw c, o)
     if _is_matrix(x, kernel, g, size):
-        y = shop.xp.matmul(_as_rows(shop, x, kernel), matrix)
+        y = _multiply(shop, _as_rows(shop, x, kernel), matrix)
         if bias is not None:
             y += bias
         return _first(y.reshape(n, *size, o))
@@ -164,7 +164,7 @@ def convolve_input(shop: Workshop, y: Array, w: Array, g: Geometry, size: Sequen
     """
     n, (o, c, *kernel), (s0, s1) = y.shape[0], w.shape, g.stride
     if y.shape[2:] == (1, 1) and g.dilation == (1, 1) and all(m + p <= k for m, p, k in zip(size, g.padding, kernel)):
-        (top, left), whole = g.padding, shop.xp.matmul(y.reshape(n, o), _as_matrix(shop, w))  # (n, kh kw c)
+        (top, left), whole = g.padding, _multiply(shop, y.reshape(n, o), _as_matrix(shop, w))  # (n, kh kw c)
         return _first(whole.reshape(n, *kernel, c)[:, top : top + size[0], left : left + size[1]])
     if c <= FEW:
         return _spread(shop, y, w, g, size)
@@ -186,7 +186,7 @@ def convolve_input(shop: Workshop, y: Array, w: Array, g: Geometry, size: Sequen
     x = shop.xp.empty((n, *size, c), y.dtype)
 
     def part(pieces: Sequence[Piece]) -> None:
-        windows = _windows(shop, pieces, _last(y), steps, margins, (1, 1), (1, 1), (lines, columns), s0 > 1)
+        windows = _windows(shop, pieces, _last(y), steps, margins, (1, 1), (1, 1), (lines, columns), g.stride != (1, 1))
         for images, band, rows in windows:
             if g.stride == (1, 1):
                 shop.xp.matmul(rows, matrix, out=x[images, band].reshape(-1, c))
@@ -213,13 +213,8 @@ def convolve_weight(shop: Workshop, x: Array, y: Array, g: Geometry, kernel: Seq
     """
     (n, c), o, size = x.shape[:2], y.shape[1], y.shape[2:]
     gradients, wide = _last(y), math.prod(kernel) * c
-    w = shop.xp.empty_like(
-        _first(shop.xp.empty((o, *kernel, c), x.dtype))
-    )  # channels-last and no view: one may keep it
-    matrix = _last(w).reshape(o, wide)
     if _is_matrix(x, kernel, g, size):
-        shop.xp.matmul(gradients.reshape(-1, o).T, _as_rows(shop, x, kernel), out=matrix)
-        return w
+        return _first(_multiply(shop, gradients.reshape(-1, o).T, _as_rows(shop, x, kernel)).reshape(o, *kernel, c))
     margins = [(p, p) for p in g.padding]
     turned = n * math.prod(size) > wide  # made as (kh kw c, o), a tenth faster where turning it costs little
 
@@ -235,6 +230,9 @@ def convolve_weight(shop: Workshop, x: Array, y: Array, g: Geometry, kernel: Seq
         return total
 
     sums = shop.share(shop.pieces(n, size[0], size[1] * wide), part)
+    w = _first(shop.xp.empty((o, *kernel, c), x.dtype))
+    w = shop.xp.empty_like(w)  # lies alike, channels-last, but is no view: as a gradient it can be kept
+    matrix = _last(w).reshape(o, wide)
     if turned:
         matrix = matrix.T
     matrix[...] = sums[0] if sums else 0.0
@@ -273,6 +271,18 @@ def _as_rows(shop: Workshop, x: Array, kernel: Sequence[int]) -> Array:
     return shop.xp.ascontiguousarray(_last(x)).reshape(-1, math.prod(kernel) * x.shape[1])
 
 
+def _multiply(shop: Workshop, a: Array, b: Array) -> Array:
+    """a b, made by rows on the workshop's threads: those of a library would wait in a loop beside them afterwards."""
+    y = shop.xp.empty((a.shape[0], b.shape[1]), a.dtype)
+
+    def part(pieces: Sequence[Piece]) -> None:
+        for rows, _ in pieces:
+            shop.xp.matmul(a[rows], b, out=y[rows])
+
+    shop.share(shop.pieces(a.shape[0], 1, a.shape[1]), part)
+    return y
+
+
 def _places(offset: int, windows: slice, step: int, first: int, padding: int, size: int) -> tuple[slice, slice]:
     """Which of the windows i of a piece have an element `offset` of their `step` within the image, and where it lies:
     at step (first + i) + offset − padding, from 0 to size."""
@@ -289,7 +299,7 @@ def _windows(
     """For each piece its images, its lines, and each window of x (n, h, w, c) there as a row: (m l w', kh kw c).
 
     margins: zeros around the image, (above, below) and (left, right); a negative one cuts off.
-    by_lines: the rows stand by lines, then images, (l m w', kh kw c); for more than `FEW` channels.
+    by_lines: the rows stand by lines, then images: (l m w', kh kw c).
     """
     (above, _), (left, right) = margins
     x = x[:, :, max(0, -left) : x.shape[2] + min(0, right)]

@@ -8,6 +8,7 @@ library: its threads wait in a loop, so that it starts them faster than we could
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import os
 import queue
@@ -38,12 +39,18 @@ class _Worker:
         threading.Thread(target=self._work, name=f"tinygen {number}", daemon=True).start()
 
     def _work(self) -> None:
+        _this_thread.works = True
         while True:
             task, done = self.tasks.get()
             error = _error_of(task)
             del task  # what it holds must not live on until the next one comes
             done.put(error)
             del done, error
+
+
+_this_thread = threading.local()  # `works` is set in a worker
+_once = threading.Lock()  # around what is made once for the whole process
+_made: list[_Worker] = []
 
 
 def _error_of(task: Callable[[], object]) -> BaseException | None:
@@ -54,58 +61,115 @@ def _error_of(task: Callable[[], object]) -> BaseException | None:
     return None
 
 
-@functools.cache
 def _workers(count: int) -> list[_Worker]:
-    return [_Worker(i + 1) for i in range(count)]
-
-
-if hasattr(os, "register_at_fork"):  # a forked process has the queues but not the threads
-    os.register_at_fork(after_in_child=_workers.cache_clear)
+    with _once:
+        while len(_made) < count:
+            _made.append(_Worker(len(_made) + 1))
+    return _made[:count]
 
 
 def run(tasks: Sequence[Callable[[], object]]) -> None:
-    """Run the first task here and the others beside it; return when all are done, or raise the first error then."""
-    workers, done = _workers(threads() - 1), queue.SimpleQueue[BaseException | None]()
-    beside = tasks[1:] if workers else []
+    """Run the first task here and the others beside it; return when all are done, or raise the first error then.
+
+    Within a task, tasks run one after the other: all threads are at work already. An interrupt waits for the others.
+    """
+    if len(tasks) < 2 or threads() < 2 or hasattr(_this_thread, "works"):
+        workers, beside = [], []
+    else:
+        workers, beside = _workers(threads() - 1), list(tasks[1:])
+    done = queue.SimpleQueue[BaseException | None]()
     for i, task in enumerate(beside):
         workers[i % len(workers)].tasks.put((task, done))
     errors = [_error_of(task) for task in tasks[: len(tasks) - len(beside)]]
-    errors += [done.get() for _ in beside]
-    for error in errors:
-        if error is not None:
+    while len(errors) < len(tasks):
+        try:
+            errors.append(done.get())
+        except BaseException as interrupt:  # the others still write into their arrays
+            errors.insert(0, interrupt)
+            tasks = [*tasks, _nothing]
+    error = next((error for error in errors if error is not None), None)
+    del errors
+    if error is not None:
+        try:
             raise error
+        finally:
+            del error  # its traceback holds this frame, and this frame must not hold it
+
+
+def _nothing() -> None:
+    pass
 
 
 # ---------------------------------------------------------------- the library's threads
 
 
 class _OneBlasThread(contextlib.AbstractContextManager):
-    """Inside, BLAS uses one thread; several of our threads may be inside at once."""
+    """Inside, BLAS uses one thread; several of our threads may be inside at once.
+
+    The libraries are asked directly, as threadpoolctl hears only one thread of a process.
+    """
 
     def __init__(self) -> None:
-        from threadpoolctl import ThreadpoolController
+        from threadpoolctl import threadpool_info
 
-        found = ThreadpoolController().select(user_api="blas").lib_controllers
-        self._libraries = [library for library in found if library.get_num_threads() is not None]
-        self._lock, self._inside, self._before = threading.Lock(), 0, [0] * len(self._libraries)
+        paths = [library["filepath"] for library in threadpool_info() if library["user_api"] == "blas"]
+        self.libraries = [found for path in paths if (found := _thread_functions(path)) is not None]
+        self._lock, self._inside, self._before = threading.Lock(), 0, [0] * len(self.libraries)
 
     def __enter__(self) -> None:
         with self._lock:
             if self._inside == 0:
-                self._before = [library.get_num_threads() for library in self._libraries]
-                for library in self._libraries:
-                    library.set_num_threads(1)
+                self._before = [get() for get, _ in self.libraries]
+                for _, set_number in self.libraries:
+                    set_number(1)
             self._inside += 1
 
     def __exit__(self, *error: object) -> None:
         with self._lock:
             self._inside -= 1
             if self._inside == 0:
-                for library, number in zip(self._libraries, self._before):
-                    library.set_num_threads(number)
+                for (_, set_number), number in zip(self.libraries, self._before):
+                    set_number(number)
 
 
-one_blas_thread = functools.cache(_OneBlasThread)
+_Get, _Set = Callable[[], int], Callable[[int], None]
+
+
+def _thread_functions(path: str) -> tuple[_Get, _Set] | None:
+    """The functions of a BLAS library that tell and set how many threads it uses; None where it has none we know."""
+    library = ctypes.CDLL(path)
+    names = [
+        (f"{before}openblas_get_num_threads{after}", f"{before}openblas_set_num_threads{after}")
+        for before in ("", "scipy_")
+        for after in ("", "64_", "_64")
+    ]
+    for get, set_number in [*names, ("MKL_Get_Max_Threads", "MKL_Set_Num_Threads")]:
+        if hasattr(library, get) and hasattr(library, set_number):
+            return getattr(library, get), getattr(library, set_number)
+    return None
+
+
+_held: _OneBlasThread | None = None
+
+
+def one_blas_thread() -> _OneBlasThread:
+    """`with one_blas_thread():` holds BLAS to one thread."""
+    global _held
+    if _held is None:
+        with _once:
+            _held = _held or _OneBlasThread()
+    return _held
+
+
+def _forget() -> None:
+    """In a forked process, which has the objects but not the threads."""
+    global _held, _once
+    _made.clear()
+    _held, _once = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
 
 
 # ---------------------------------------------------------------- what is done in pieces

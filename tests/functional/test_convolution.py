@@ -192,6 +192,27 @@ def test_chunks_and_threads_change_nothing(monkeypatch, elements, case, data):
                 np.testing.assert_allclose(made, whole, 1e-11, 1e-11)
 
 
+@pytest.mark.parametrize("stride", [(1, 2), (2, 1), (1, 3), (2, 3)])
+def test_strides_that_differ(stride):
+    """Several images in a piece, more than a few channels: the rows of a strided transpose stand by lines."""
+    random = np.random.default_rng(0)
+    x, w, y = (random.standard_normal(shape) for shape in ((3, 5, 6, 7), (4, 5, 3, 4), (3, 4, 6, 7)))
+    gradcheck(lambda x, w: F.conv2d(x, w, stride=stride, padding=1), tensors((x, w)), order=2, name="conv2d")
+    case = Case(size=(6, 7), kernel=(3, 4), stride=stride, padding=(1, 1), dilation=(1, 1), n=3, c=5, o=4, groups=1)
+    size = [(m - 1) * s - 2 + k for m, s, k in zip((6, 7), stride, (3, 4))]
+    made = F.conv_transpose2d(*tensors((y, w), requires_grad=False), stride=stride, padding=1)
+    close(made, by_hand(case, size)(y, w, np.zeros(5)), 1e-10, 1e-10)
+
+
+def test_one_floating_dtype():
+    x, w = tinygen.ones((1, 2, 4, 4)), tinygen.ones((3, 2, 3, 3))
+    for pair in ((x.to("float64"), w), (x.to("int64"), w), (x.to("int64"), w.to("int64"))):
+        with pytest.raises(TypeError, match="conv2d: x and weight must be of one floating-point dtype, got"):
+            F.conv2d(*pair)
+    with pytest.raises(TypeError, match="conv_transpose2d: bias must be float32 as weight is, got float64"):
+        F.conv_transpose2d(tinygen.ones((1, 3, 4, 4)), w, tinygen.ones(2).to("float64"))
+
+
 def test_results_lie_channels_last():
     x, w = tinygen.ones((2, 8, 6, 6)), tinygen.ones((5, 8, 3, 3))
     y = F.conv2d(x, w, padding=1)

@@ -1,5 +1,8 @@
 """At the edges: dtypes that must not grow, singular points, call forms, and what is refused in words."""
 
+import math
+import weakref
+
 import numpy as np
 import pytest
 import scipy.special
@@ -291,3 +294,72 @@ def test_whole_numbers_leave_the_tape():
     assert x.to(int).dtype == np.int64
     close(x.to(int), np.array([1, -2]))
     assert x.to("float32").requires_grad
+
+
+@pytest.mark.parametrize(
+    ("bilinear", "shape"),
+    [
+        (lambda x, w: F.linear(x, w), (3, 3)),
+        (lambda x, w: x @ w, (3, 3)),
+        (lambda x, w: F.conv2d(x, w, padding=1), (3, 3, 3, 3)),
+        (lambda x, w: F.conv_transpose2d(x, w), (3, 3, 3, 3)),
+    ],
+)
+def test_with_a_frozen_weight_the_input_is_not_kept(bilinear, shape):
+    """The gradient of x needs w alone: x may go, and may be written to."""
+    first, weight = tinygen.ones(shape, requires_grad=True), tinygen.ones(shape)
+    x = first * 2.0
+    y = bilinear(x, weight)
+    x.written()
+    gone = weakref.ref(x)
+    del x
+    assert gone() is None
+    y.sum().backward()
+    assert first.grad is not None
+    frozen, learnt = tinygen.ones(shape), tinygen.ones(shape, requires_grad=True)
+    y = bilinear(frozen, learnt)
+    learnt.written()
+    y.sum().backward()
+    assert learnt.grad is not None
+
+
+def test_a_flip_is_a_view_and_a_write_is_seen():
+    a = tinygen.arange(1.0, 4.0).requires_grad_()
+    b = a * 1.0
+    z = (F.flip(b, 0) ** 2).sum()
+    b.data[...] = 100
+    b.written()
+    with pytest.raises(RuntimeError, match="written"):
+        z.backward()
+
+
+def test_numbers_and_infinities_of_the_rectifiers():
+    assert F.relu(3.0).item() == 3.0 and F.relu(-3).item() == 0
+    assert F.leaky_relu(tinygen.tensor([math.inf, -1.0]), 0.0).numpy().tolist() == [math.inf, 0.0]
+
+
+def test_half_precision_rows_are_added_up(backend):
+    table = tinygen.ones((3, 2)).to("float16").requires_grad_()
+    index = tinygen.tensor([0, 1, 1])
+    F.index_select(table, 0, index).sum().backward()
+    assert table.grad.numpy().tolist() == [[1, 1], [2, 2], [0, 0]]
+
+
+def test_whole_numbers_in_a_product_take_the_dtype_of_the_other():
+    whole, real = tinygen.tensor([[1, 2], [3, 4]]), tinygen.ones((2, 2), requires_grad=True)
+    for y in (whole @ real, real @ whole, F.linear(real, whole)):
+        assert y.dtype == np.float32
+        y.sum().backward()
+    assert real.grad.dtype == np.float32
+
+
+def test_sums_do_not_depend_on_the_strides_of_sizes_of_one(backend):
+    """They mean nothing, and are not the same after an array was saved and loaded."""
+    values = np.random.default_rng(0).standard_normal((60, 32, 1, 30)).astype("float32")
+    last = np.ascontiguousarray(values.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    other = np.lib.stride_tricks.as_strided(last, last.shape, (*last.strides[:2], 4, last.strides[3]))
+    assert np.array_equal(other, last) and other.strides != last.strides
+    for dims in ((2, 3), (1,), (0, 2, 3), (1, 2)):
+        made = [tinygen.Tensor(backend.from_host(a)).sum(dims).numpy() for a in (last, other)]
+        np.testing.assert_array_equal(*made)
+        np.testing.assert_allclose(made[0], values.sum(dims), rtol=1e-4, atol=1e-4)

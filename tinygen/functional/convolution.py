@@ -15,18 +15,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tinygen.autograd.function import Function
 from tinygen.autograd.tensor import Tensor
 from tinygen.backend import Array, Geometry, of
+from tinygen.functional.linear import Bilinear
 from tinygen.functional.shape import cat, chunk
 
 Pair = tuple[int, int]
 Size = int | Sequence[int]
 
 
-class _Convolution(Function):
-    saves_inputs = (0, 1)
-
+class _Convolution(Bilinear):
     def __init__(self, geometry: Geometry, size: Sequence[int]) -> None:
         self.geometry = geometry
         self.size = size  # height and width of what is made: with a stride, several sizes fit the inputs
@@ -36,12 +34,13 @@ class Conv2d(_Convolution):
     """y (n, o, h', w') from x (n, c, h, w), w (o, c, kh, kw), and b (o); `size` is (h', w')."""
 
     def forward(self, x: Array, w: Array, b: Array | None = None) -> Array:
+        self.shapes = x.shape, w.shape
         return of(x).convolve(x, w, self.geometry, self.size, b)
 
     def backward(self, gy: Tensor) -> tuple[Tensor | None, ...]:
-        x, w = self.saved
-        gx = Conv2dInput(self.geometry, x.shape[2:])(gy, w) if self.needs[0] else None
-        gw = Conv2dWeight(self.geometry, w.shape[2:])(x, gy) if self.needs[1] else None
+        x, w = self.factors()
+        gx = Conv2dInput(self.geometry, self.shapes[0][2:])(gy, w) if self.needs[0] else None
+        gw = Conv2dWeight(self.geometry, self.shapes[1][2:])(x, gy) if self.needs[1] else None
         if len(self.needs) == 2:
             return gx, gw
         return gx, gw, gy.sum((0, 2, 3)) if self.needs[2] else None
@@ -51,12 +50,13 @@ class Conv2dInput(_Convolution):
     """x (n, c, h, w) from y (n, o, h', w') and w (o, c, kh, kw); `size` is (h, w)."""
 
     def forward(self, y: Array, w: Array) -> Array:
+        self.shapes = y.shape, w.shape
         return of(y).convolve_input(y, w, self.geometry, self.size)
 
     def backward(self, gx: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        y, w = self.saved
-        gy = Conv2d(self.geometry, y.shape[2:])(gx, w) if self.needs[0] else None
-        gw = Conv2dWeight(self.geometry, w.shape[2:])(gx, y) if self.needs[1] else None
+        y, w = self.factors()
+        gy = Conv2d(self.geometry, self.shapes[0][2:])(gx, w) if self.needs[0] else None
+        gw = Conv2dWeight(self.geometry, self.shapes[1][2:])(gx, y) if self.needs[1] else None
         return gy, gw
 
 
@@ -64,12 +64,13 @@ class Conv2dWeight(_Convolution):
     """w (o, c, kh, kw) from x (n, c, h, w) and y (n, o, h', w'); `size` is (kh, kw)."""
 
     def forward(self, x: Array, y: Array) -> Array:
+        self.shapes = x.shape, y.shape
         return of(x).convolve_weight(x, y, self.geometry, self.size)
 
     def backward(self, gw: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        x, y = self.saved
-        gx = Conv2dInput(self.geometry, x.shape[2:])(y, gw) if self.needs[0] else None
-        gy = Conv2d(self.geometry, y.shape[2:])(x, gw) if self.needs[1] else None
+        x, y = self.factors()
+        gx = Conv2dInput(self.geometry, self.shapes[0][2:])(y, gw) if self.needs[0] else None
+        gy = Conv2d(self.geometry, self.shapes[1][2:])(x, gw) if self.needs[1] else None
         return gx, gy
 
 
@@ -185,6 +186,8 @@ def conv_transpose2d(
 
 
 def _check_images(name: str, x: Tensor, weight: Tensor, expects: Sequence[int], groups: int, of_weight: int) -> None:
+    if x.dtype != weight.dtype or x.dtype.kind != "f":
+        raise TypeError(f"{name}: x and weight must be of one floating-point dtype, got {x.dtype} and {weight.dtype}")
     if x.ndim != 4 or weight.ndim != 4:
         raise ValueError(
             f"{name}: expected x (n, c, h, w) and weight of 4 dimensions, got {x.shape} and {weight.shape}"
@@ -200,6 +203,8 @@ def _check_images(name: str, x: Tensor, weight: Tensor, expects: Sequence[int], 
 
 
 def _check_bias(name: str, bias: Tensor | None, channels: int, weight: Tensor) -> None:
+    if bias is not None and bias.dtype != weight.dtype:
+        raise TypeError(f"{name}: bias must be {weight.dtype} as weight is, got {bias.dtype}")
     if bias is not None and bias.shape != (channels,):
         raise ValueError(f"{name}: bias must be ({channels},) as weight {weight.shape} asks, got {bias.shape}")
 

@@ -170,11 +170,14 @@ def _softplus(xp: Any, x: Array) -> Array:
 
 def _relu(x: Array) -> Array:
     # NumPy clips to two bounds in a third of the time that it takes for maximum(x, 0)
-    return _xp(x).clip(x, 0.0, math.inf) if x.dtype.kind == "f" else _xp(x).maximum(x, 0)
+    is_real = isinstance(x, float) or (not isinstance(x, int) and x.dtype.kind == "f")
+    return _xp(x).clip(x, 0.0, math.inf) if is_real else _xp(x).maximum(x, 0)
 
 
 def _leaky(x: Array, slope: float) -> Array:
-    if 0 <= slope <= 1:
+    if slope == 0:
+        return _relu(x)  # 0 · ∞ has no place here
+    if 0 < slope <= 1:
         return _xp(x).maximum(x, slope * x)  # one branch-free pass; where() is ten times slower on random signs
     return _xp(x).where(x > 0, x, slope * x)
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from typing import Any
+
 from tinygen.autograd.function import Function
 from tinygen.autograd.tensor import Tensor
 from tinygen.backend import Array
@@ -9,7 +13,30 @@ from tinygen.functional.reduction import SumTo
 from tinygen.functional.shape import reshape, unsqueeze
 
 
-class MatMul(Function):
+class Bilinear(Function):
+    """Linear in each of its first two inputs, so that the gradient of one needs the other and nothing else."""
+
+    shapes: tuple[tuple[int, ...], tuple[int, ...]]  # of the two
+    kept: Sequence[int]
+
+    def saves(self, needs: list[bool]) -> tuple[Sequence[int], Sequence[int]]:
+        self.kept = (0, 1) if needs[0] and needs[1] else (1,) if needs[0] else (0,) if needs[1] else ()
+        return self.kept, ()
+
+    def factors(self) -> list[Any]:
+        """The two inputs; one that no gradient needs was not kept, and is None."""
+        saved = self.saved
+        return saved if len(saved) == 2 else [saved[0] if i in self.kept else None for i in (0, 1)]
+
+
+def _fitted(a: Array, b: Array) -> tuple[Array, Array]:
+    """Whole numbers take the dtype of the real ones beside them."""
+    if a.dtype is b.dtype or (a.dtype.kind == "f") == (b.dtype.kind == "f"):
+        return a, b
+    return (a, b.astype(a.dtype)) if a.dtype.kind == "f" else (a.astype(b.dtype), b)
+
+
+class MatMul(Bilinear):
     """Stacks of matrices, which broadcast: y = a b, or with one or both of them transposed.
 
     The gradients are products of the same kind, so that no transpose is a step of its own:
@@ -17,17 +44,16 @@ class MatMul(Function):
         y = aᵀ b: ga = b gyᵀ, gb = a gy        y = aᵀ bᵀ:  ga = bᵀ gyᵀ, gb = gyᵀ aᵀ
     """
 
-    saves_inputs = (0, 1)
-
     def __init__(self, turn_a: bool = False, turn_b: bool = False) -> None:
         self.turn_a, self.turn_b = turn_a, turn_b
 
     def forward(self, a: Array, b: Array) -> Array:
+        a, b = _fitted(a, b)
         # (…, n, m) = (…, n, k) @ (…, k, m)
         return (a.swapaxes(-1, -2) if self.turn_a else a) @ (b.swapaxes(-1, -2) if self.turn_b else b)
 
     def backward(self, gy: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        (a, b), ga, gb = self.saved, None, None
+        (a, b), ga, gb = self.factors(), None, None
         if self.needs[0]:
             ga = MatMul(self.turn_b, True)(b, gy) if self.turn_a else MatMul(False, not self.turn_b)(gy, b)
         if self.needs[1]:
@@ -35,13 +61,13 @@ class MatMul(Function):
         return ga, gb
 
 
-class Linear(Function):
+class Linear(Bilinear):
     """y = x wᵀ + b for x (…, i), w (o, i), b (o): one product and one addition in place."""
 
-    saves_inputs = (0, 1)
-
     def forward(self, x: Array, w: Array, b: Array | None = None) -> Array:
-        y = (x if x.ndim == 2 else x.reshape(-1, x.shape[-1])) @ w.T  # (n, o) = (n, i) @ (i, o)
+        self.shapes = x.shape, w.shape
+        x, w = _fitted(x, w)
+        y = (x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])) @ w.T  # (n, o) = (n, i) @ (i, o)
         if b is not None and b.dtype == y.dtype:
             y += b
         elif b is not None:
@@ -49,17 +75,18 @@ class Linear(Function):
         return y if x.ndim == 2 else y.reshape(*x.shape[:-1], w.shape[0])
 
     def backward(self, gy: Tensor) -> tuple[Tensor | None, ...]:
-        x, w = self.saved
-        shape = x.shape
+        x, w = self.factors()
+        shape, (outputs, inputs) = self.shapes
         if len(shape) != 2:
-            gy, x = reshape(gy, -1, gy.shape[-1]), reshape(x, -1, shape[-1])  # (n, o), (n, i)
+            rows = math.prod(shape[:-1])
+            gy, x = reshape(gy, rows, outputs), reshape(x, rows, inputs) if x is not None else None  # (n, o), (n, i)
         gx = MatMul()(gy, w) if self.needs[0] else None  # (n, i) = (n, o) @ (o, i)
         gw = MatMul(True)(gy, x) if self.needs[1] else None  # (o, i) = (o, n) @ (n, i)
         if gx is not None and len(shape) != 2:
             gx = reshape(gx, shape)
         if len(self.needs) == 2:
             return gx, gw
-        return gx, gw, SumTo((w.shape[0],))(gy) if self.needs[2] else None
+        return gx, gw, SumTo((outputs,))(gy) if self.needs[2] else None
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from tinygen.autograd.function import Function
 from tinygen.autograd.tensor import Tensor
-from tinygen.backend import Array, of
+from tinygen.backend import Array, memory_order, of
 from tinygen.functional.elementwise import clamp, sqrt
 from tinygen.functional.reduction import SumTo, memory_block, norm, total
 from tinygen.functional.shape import Dims, normalize_dims, reshape
@@ -35,7 +35,7 @@ def _beside(p: Array, x: Array) -> Array:
     shape = [x.shape[i] if i in block else n for i, n in enumerate(p.shape)]
     if 4 * math.prod(shape) > x.size:
         return p
-    order = sorted(range(x.ndim), key=lambda axis: -x.strides[axis])
+    order = memory_order(x)
     wide = of(x).xp.empty([shape[i] for i in order], p.dtype).transpose([order.index(i) for i in range(x.ndim)])
     wide[...] = p
     return wide

@@ -9,7 +9,7 @@ from typing import Any
 
 from tinygen.autograd.function import Function
 from tinygen.autograd.tensor import Tensor
-from tinygen.backend import Array, of
+from tinygen.backend import Array, memory_order, of
 from tinygen.functional import elementwise
 from tinygen.functional.elementwise import abs, exp, sqrt, where
 from tinygen.functional.shape import Dims, ValuesIndices, flip, normalize_dim, normalize_dims, reshape
@@ -24,7 +24,7 @@ def memory_block(x: Array) -> list[int]:
     """The last dimensions in memory, a block of about INNER elements: in channels-last memory w and c."""
     block: list[int] = []
     size = 1
-    for axis in sorted(range(x.ndim), key=lambda axis: (x.strides[axis], -axis)):
+    for axis in reversed(memory_order(x)):
         if size >= INNER or (block and size * x.shape[axis] > 32 * INNER):
             break
         block.append(axis)
@@ -36,19 +36,20 @@ def total(dims: Sequence[int], *factors: Array) -> Array:
     """Σ x, or Σ x y, over `dims`, left as size 1: five to ten times as fast as x.sum for the channels of an image.
 
     Where the dimensions come first in memory, Σ x is a product with ones. Else whole blocks of memory are added up
-    before what is left within a block; there is no array for the products, and the sums are shorter, hence closer.
+    before what is left within a block; the sums are shorter then, hence closer, and no array holds all the products.
     """
     x = factors[0]
     if len(factors) == 1 and (x.size < FEW or x.dtype.kind != "f"):
         return x.sum(axis=tuple(dims), keepdims=True)
-    order = sorted(range(x.ndim), key=lambda axis: (-x.strides[axis], axis))
-    kept = order[len(dims) :]
-    if len(factors) == 1 and kept and set(kept).isdisjoint(dims):
-        laid = x.transpose(order)
+    order = memory_order(x)
+    summed = sorted(dims, key=order.index)
+    kept = [axis for axis in order if axis not in summed]
+    if len(factors) == 1 and any(x.shape[axis] != 1 for axis in kept):
+        laid = x.transpose([*summed, *kept])  # where this is how it lies
         if laid.flags.c_contiguous:
             rows = laid.reshape(math.prod(x.shape[d] for d in dims), -1)  # (Π dims, the rest)
-            sums = of(x).xp.ones(rows.shape[0], x.dtype) @ rows
-            sums = sums.reshape([x.shape[axis] for axis in kept]).transpose([kept.index(axis) for axis in sorted(kept)])
+            sums = of(x).sum_rows(rows).reshape([x.shape[axis] for axis in kept])
+            sums = sums.transpose([kept.index(axis) for axis in sorted(kept)])
             return sums.reshape([1 if i in dims else n for i, n in enumerate(x.shape)])
     block = memory_block(x)
     first = block if set(block) <= set(dims) else [d for d in dims if d not in block]

@@ -93,6 +93,8 @@ class Expand(Function):
 
 
 class Flip(Function):
+    is_view = True
+
     def __init__(self, dims: tuple[int, ...]) -> None:
         self.dims = dims
 

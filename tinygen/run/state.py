@@ -16,6 +16,7 @@ name. `restore` walks a freshly built algorithm along that table and puts everyt
 
 Tensors, modules, optimizers, lists, dicts and objects are filled in place, so that an optimizer goes on to hold the
 parameters that it was built with. Arrays keep the order of their axes in memory: sums depend on it in the last bit.
+A tensor's `grad` is not kept: what an update needs is worked out before its `yield`.
 
 Two things that are one come back as one. What would not come back is refused: a constant that holds what can change,
 unless that is kept under a name of its own, and two arrays that share a part of their memory.
@@ -145,7 +146,7 @@ class _Capture:
         host = backend.of(array).to_host(array)
         if host.dtype.kind not in _NUMBER_KINDS or host.dtype.itemsize > 8:
             _refuse(path, host)
-        axes = sorted(range(host.ndim), key=lambda axis: -abs(host.strides[axis]))  # in memory, the slowest first
+        axes = backend.memory_order(host)
         if not host.flags.c_contiguous and axes != sorted(axes):
             entry["axes"], host = axes, host.transpose(axes)
         self.arrays[path] = np.asarray(host, order="C")

@@ -315,6 +315,17 @@ class StrictBackend(Backend):
     def scatter_add(self, target: StrictArray, index: Any, values: StrictArray) -> None:
         NUMPY.scatter_add(target._host, _index(index), values._host)
 
+    def solve_sparse(
+        self,
+        rows: StrictArray,
+        columns: StrictArray,
+        values: StrictArray,
+        right: StrictArray,
+        tolerance: float = 1e-10,
+    ) -> StrictArray:
+        _counts.synchronizations += 1
+        return _wrap(NUMPY.solve_sparse(rows._host, columns._host, values._host, right._host, tolerance))
+
     def erf(self, x: StrictArray) -> StrictArray:
         return _wrap(NUMPY.erf(x._host))
 
