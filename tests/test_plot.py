@@ -14,7 +14,7 @@ from PIL import Image
 
 from tinygen.data import read_image
 from tinygen.errors import OutputError
-from tinygen.plot import PLEASANT_SIDE, SEPARATOR, animation, curves, grid, save_grid
+from tinygen.plot import PLEASANT_SIDE, SEPARATOR, animation, curves, grid, save_film, save_grid
 
 ROWS = [{"step": 10 * i, "seconds": i / 3, "d_loss": 1 / (i + 1), "g_loss": float(i)} for i in range(12)]
 
@@ -114,9 +114,67 @@ def test_films_that_cannot_be_written_are_told(tmp_path):
         animation(tmp_path / "none" / "film.gif", some(2))
     with pytest.raises(ValueError, match="frames must be"):
         animation(tmp_path / "film.gif", np.zeros((0, 1, 3, 3)))
-    with pytest.raises(ValueError, match="fps must be positive, got 0"):
+    with pytest.raises(ValueError, match="fps must be positive and at most 50, got 0"):
         animation(tmp_path / "film.gif", some(2), fps=0)
     assert os.listdir(tmp_path) == []
+
+
+@given(fps=st.floats(1, 50), count=st.integers(1, 30))
+def test_the_pace_is_kept_to_the_hundredth_of_a_second(tmp_path_factory, fps, count):
+    path = tmp_path_factory.mktemp("pace") / "film.gif"
+    frames = np.arange(count, dtype=np.float32).reshape(-1, 1, 1, 1) / 30  # all differ: Pillow joins equal ones
+    animation(path, frames, fps)
+    shown = 0
+    with Image.open(path) as film:
+        assert film.n_frames == count
+        for time in range(count):
+            film.seek(time)
+            assert film.info["duration"] >= 20 and film.info["duration"] % 10 == 0
+            shown += film.info["duration"]
+            assert abs(shown - 1000 * (time + 1) / fps) <= 5.001
+
+
+def some_films(n: int, t: int, c: int) -> np.ndarray:
+    return np.random.default_rng(n).integers(0, 5, (n, t, c, 3, 4)) / np.float32(5)  # few colours, as GIF holds them
+
+
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_films_side_by_side_are_grids_in_time(tmp_path, n, channels):
+    films = some_films(n, 4, channels)
+    save_film(tmp_path / "film.gif", films, fps=10, columns=2)
+    save_film(f"{tmp_path}/frames/", films, columns=2)
+    assert sorted(os.listdir(tmp_path / "frames")) == ["0001.png", "0002.png", "0003.png", "0004.png"]
+    with Image.open(tmp_path / "film.gif") as film:
+        for time in range(4):
+            expected = np.rint(grid(films[:, time], columns=2, padding=2 if n > 1 else 0) * 255)
+            picture = read_image(tmp_path / "frames" / f"000{time + 1}.png") * 255
+            np.testing.assert_allclose(picture, expected, atol=1e-3)
+            film.seek(time)
+            shown = np.asarray(film.convert("RGB")).transpose(2, 0, 1)
+            np.testing.assert_allclose(shown, np.broadcast_to(expected, shown.shape), atol=3)
+
+
+def test_films_that_cannot_be_saved_are_told(tmp_path):
+    films = some_films(2, 3, 1)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").write_text("")
+    for path, words in {
+        tmp_path / "film.mp4": r"written as GIF .*ends in \.gif, or in / for a folder",
+        f"{tmp_path}/none/film/": "cannot be made a folder: No such file",
+        tmp_path / "full": "the folder is not empty",
+        f"{tmp_path}/full/file/": "cannot be made a folder",
+        tmp_path / "none" / "film.gif": "there is no folder",
+    }.items():
+        with pytest.raises(OutputError, match=words):
+            save_film(path, films)
+    for shape in [(2, 3, 3, 4), (2, 3, 2, 3, 4), (0, 3, 1, 3, 4), (2, 0, 1, 3, 4)]:
+        with pytest.raises(ValueError, match=r"save_film: films must be \(n, t, 1, h, w\) or"):
+            save_film(tmp_path / "film.gif", np.zeros(shape))
+    for fps in (0, 51, float("nan")):
+        with pytest.raises(ValueError, match=f"fps must be positive and at most 50, got {fps}"):
+            save_film(tmp_path / "film.gif", films, fps)
+    assert os.listdir(tmp_path) == ["full"]
 
 
 # ---------------------------------------------------------------- curves

@@ -10,9 +10,14 @@ Names are imported when first used, so that `tinygen list` needs no array librar
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# OpenBLAS's threads wait for the next product in a loop, and take a core from our own threads meanwhile: 2²⁰ clock
+# ticks of it instead of 2²⁶ are enough between the products of a network. Read where NumPy is imported after this.
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "20")
 
 _FROM = {
     "tinygen.autograd": ("Tensor", "tensor", "grad", "no_grad", "enable_grad", "detect_anomaly"),

@@ -7,18 +7,21 @@ used through its objects: no window, no global figure, no style of the user's is
 from __future__ import annotations
 
 import io
+import itertools
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tinygen.data.files import to_pillow, write_atomically, write_image
+from tinygen.data.files import require_image_file, to_pillow, write_atomically, write_image
 from tinygen.errors import OutputError
 
 PLEASANT_SIDE = 500  # pixels; the longer side that small images are enlarged to, about
 SEPARATOR = 0.85  # light grey: seen beside black images and beside white ones
+FASTEST = 50  # frames a second: what shows a GIF holds each frame for two hundredths of a second or more
 
 
 def grid(images: np.ndarray, columns: int | None = None, padding: int = 2, scale: int | None = None) -> np.ndarray:
@@ -64,18 +67,75 @@ def save_grid(
 def animation(path: str | Path, frames: np.ndarray, fps: float = 10) -> None:
     """Write (t, c, h, w) in [0, 1] as a GIF that repeats for ever; small frames are enlarged as in `grid`.
 
-    fps: frames a second; GIF counts in hundredths of a second.
+    fps: frames a second, at most FASTEST; GIF counts in hundredths of a second.
     """
-    if Path(path).suffix.lower() != ".gif":
-        raise OutputError(f"{path}: films are written as GIF", "use a name that ends in .gif")
+    _require_gif(path)
     if frames.ndim != 4 or frames.size == 0:
         raise ValueError(f"animation: frames must be (t, 1, h, w) or (t, 3, h, w), got {frames.shape}")
-    if not fps > 0:
-        raise ValueError(f"animation: fps must be positive, got {fps}")
     scale = max(1, round(PLEASANT_SIDE / 2 / max(frames.shape[2:])))
-    first, *others = (to_pillow(_enlarge(frame, scale)) for frame in frames)
+    _write_gif(path, [_enlarge(frame, scale) for frame in frames], fps)
+
+
+def save_film(path: str | Path, films: np.ndarray, fps: float = 12, columns: int | None = None) -> None:
+    """Write n films (n, t, c, h, w) in [0, 1] side by side: at each time the `grid` of their frames.
+
+    path: a file that ends in .gif, or a folder, new or empty, for a PNG a frame: 0001.png, 0002.png, …; one that is
+        not there yet is told by a / at its end.
+    fps: frames a second, at most FASTEST. columns: films in a row, as in `grid`.
+    Raises OutputError where it cannot be written, ValueError for a wrong array or pace.
+    """
+    if films.ndim != 5 or films.size == 0 or films.shape[2] not in (1, 3):
+        raise ValueError(f"save_film: films must be (n, t, 1, h, w) or (n, t, 3, h, w), got {films.shape}")
+    require_film(path)
+    padding = 2 if len(films) > 1 else 0  # one film needs no lines
+    frames = [grid(films[:, time], columns, padding) for time in range(films.shape[1])]
+    if not _is_folder(path):
+        _write_gif(path, frames, fps)
+        return
+    if not os.path.isdir(path):
+        _make_folder(path)
+    digits = max(4, len(str(len(frames))))
+    for number, frame in enumerate(frames, start=1):
+        write_image(Path(path) / f"{number:0{digits}}.png", frame)
+
+
+def require_film(path: str | Path) -> None:
+    """Raise the OutputError that `save_film` would meet at `path`: to be asked before long work."""
+    if not _is_folder(path):
+        _require_gif(path, ", or in / for a folder of frames")
+        require_image_file(path)
+    elif not os.path.isdir(path):
+        _make_folder(path)
+        os.rmdir(path)
+    elif os.listdir(path):
+        raise OutputError(f"{path}: the folder is not empty", "name a new folder")
+
+
+def _make_folder(path: str | Path) -> None:
+    try:
+        os.mkdir(path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be made a folder: {error.strerror}", "name another folder") from error
+
+
+def _is_folder(path: str | Path) -> bool:
+    return str(path).endswith(("/", os.sep)) or os.path.isdir(path)
+
+
+def _require_gif(path: str | Path, or_else: str = "") -> None:
+    if Path(path).suffix.lower() != ".gif":
+        raise OutputError(f"{path}: films are written as GIF", f"use a name that ends in .gif{or_else}")
+
+
+def _write_gif(path: str | Path, frames: Sequence[np.ndarray], fps: float) -> None:
+    """Write images (c, h, w) as a film that repeats for ever."""
+    if not 0 < fps <= FASTEST:
+        raise ValueError(f"a film's fps must be positive and at most {FASTEST}, got {fps}")
+    first, *others = map(to_pillow, frames)
+    # each frame ends at the hundredth of a second nearest to its time, so that rounding does not add up
+    ends = [10 * round(100 * time / fps) for time in range(len(frames) + 1)]
+    milliseconds = [end - start for start, end in itertools.pairwise(ends)]
     content = io.BytesIO()
-    milliseconds = 10 * max(1, round(100 / fps))
     first.save(content, "GIF", save_all=True, append_images=others, duration=milliseconds, loop=0)
     write_atomically(path, content.getvalue())
 

@@ -13,7 +13,7 @@ from tinygen.functional.linear import Linear, MatMul
 
 # for each product, where it is found: the multiplications of a call, told from its result and its arguments
 MULTIPLICATIONS: dict[tuple[Any, str], Callable[..., int]] = {
-    (MatMul, "forward"): lambda y, _, a, b: y.size * a.shape[-1],
+    (MatMul, "forward"): lambda y, node, a, b: y.size * a.shape[-2 if node.turn_a else -1],
     (Linear, "forward"): lambda y, _, x, w, *b: y.size * w.shape[1],
     (NUMPY, "convolve"): lambda y, x, w, *_: y.size * math.prod(w.shape[1:]),
     (NUMPY, "convolve_input"): lambda x, y, w, *_: y.size * math.prod(w.shape[1:]),

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 import types
@@ -309,7 +310,8 @@ def test_colour_only_on_a_terminal_and_without_no_color(tmp_path):
     painted = on_a_terminal("list", "-p", file)
     assert "\x1b[1mtoys\x1b[0m\n" in painted
     for quiet in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
-        assert "toys\n  one      sample" in (text := on_a_terminal("list", "-p", file, **quiet))
+        text = on_a_terminal("list", "-p", file, **quiet)
+        assert re.search(r"toys\n  one +sample", text)
         assert "\x1b" not in text
     assert "\x1b[" in on_a_terminal("list", "-p", file, NO_COLOR="")
     piped = subprocess.run([*TINYGEN, "list", "-p", file], capture_output=True, text=True, check=True)

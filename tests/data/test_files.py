@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import ExifTags, Image
 
-from tinygen.data import read_image, resize_and_crop, write_atomically, write_image
+from tinygen.data import read_alpha, read_image, read_mask, resize_and_crop, write_atomically, write_image
 from tinygen.data.files import image_size, to_array
 from tinygen.errors import DataError, OutputError
 
@@ -185,14 +185,16 @@ def test_pictures_are_turned_as_the_camera_was_held(folder, orientation, name, o
 
 
 def test_missing_files_folders_and_texts_are_told(folder):
-    with refused(DataError, folder / "none.png", "no such file"):
-        read_image(folder / "none.png")
-    with refused(DataError, folder, "is a folder"):
-        read_image(folder)
-    for name, content in {"text.png": b"no picture at all", "empty.png": b""}.items():
-        (folder / name).write_bytes(content)
-        with refused(DataError, folder / name, "not an image"):
-            read_image(folder / name)
+    (folder / "text.png").write_bytes(b"no picture at all")
+    (folder / "empty.png").write_bytes(b"")
+    for read in (read_image, read_alpha, read_mask):
+        with refused(DataError, folder / "none.png", "no such file"):
+            read(folder / "none.png")
+        with refused(DataError, folder, "is a folder"):
+            read(folder)
+        for name in ("text.png", "empty.png"):
+            with refused(DataError, folder / name, "not an image"):
+                read(folder / name)
 
 
 @given(suffix=st.sampled_from(["png", "jpeg", "gif", "tiff", "bmp", "webp"]), data=st.data())
@@ -206,6 +208,7 @@ def test_a_picture_cut_anywhere_is_refused_or_whole(folder, suffix, data):
     expected = read_image(path)
     path.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
     read = read_or_refused(read_image, path)
+    assert (read_or_refused(read_alpha, path) is None) == (read is None)
     if read is not None:  # only what ends a file, after its last pixel, may be missing
         np.testing.assert_array_equal(read, expected)
 

@@ -39,6 +39,9 @@ VERBS = {
     "show": "one algorithm: its options, equations and the tests that verify them",
     "train": "train an algorithm on a data set",
     "sample": "draw images from a trained run or from an algorithm that needs no training",
+    "repair": "fill in what is missing from a picture, or take the noise out of it",
+    "compose": "make one picture out of several",
+    "animate": "make films by a trained run, or by an algorithm that needs no training",
     "evaluate": "measure a trained run on a data set",
     "doctor": "versions, backends, data sets and plugins of this installation",
 }

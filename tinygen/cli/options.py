@@ -151,7 +151,7 @@ def build_untrained(
     """The algorithm called `args.source`, which must be one that needs no training, and its plain name."""
     registry = frame.registry(args)
     spec = registry.algorithm(args.source)
-    if "train" in spec.verbs:
+    if "train" in spec.verbs and not spec.untrained:
         train = f"tinygen train {spec.name} --out runs/{spec.name}"
         raise UsageError(f"{spec.name} has to be trained first", f"{train}, and then name that folder")
     config = parse_config(registry.load(spec.config), rest, parser)

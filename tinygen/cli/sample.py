@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from tinygen import plot
-from tinygen.cli import frame, options
+from tinygen.cli import frame, options, pictures
 from tinygen.data.files import require_image_file
 from tinygen.random import Stream
 from tinygen.run import draw
@@ -31,19 +31,9 @@ def run(args: argparse.Namespace, rest: list[str], out: frame.Output) -> None:
     options.at_least(0, "--seed", args.seed)
     parser = frame.Parser(prog="tinygen sample")
     add_arguments(parser)
-    if options.is_run(args.source):
-        origin, algorithm = options.open_run(args, rest, parser)
-        name = origin.name
-    else:
-        name, algorithm = options.build_untrained(args, rest, parser)
-    options.require_capability(name, algorithm, "sample")
+    name, algorithm = pictures.open_algorithm(args, rest, parser, "sample")
 
-    path = args.out or free_name(name)
+    path = args.out or pictures.free_path(name)
     require_image_file(path)
     plot.save_grid(path, draw(algorithm, args.n, Stream(args.seed, name).child("sample")))
     out.result({"name": name, "out": str(path), "n": args.n, "seed": args.seed}, str(path))
-
-
-def free_name(name: str) -> Path:
-    """The first of NAME.png, NAME-2.png, … that is not there yet, so that nothing is overwritten unasked."""
-    return next(path for each in options.numbered(name) if not (path := Path(f"{each}.png")).exists())

@@ -1,11 +1,12 @@
 """Data: image sets and their batches, the readers of data sets, and image files.
 
 `dataset` says what a data set is; `idx`, `folder` and `glyphs` hold the core's own, one factory each, called with a
-DataRequest; `find` says where files lie; `files` reads and writes pictures.
+DataRequest; `find` says where files lie; `files` reads and writes pictures. `transforms` (turn, warp, resize, recolour)
+and `features` (filters, edges, texture, colour) are modules of plain functions on arrays of any backend.
 """
 
 from tinygen.data.dataset import ArrayImages, Batch, Batches, DataRequest, Dataset, DataSpec, DrawnImages, ImageSet
-from tinygen.data.files import read_image, resize_and_crop, write_atomically, write_image
+from tinygen.data.files import read_alpha, read_image, read_mask, resize_and_crop, write_atomically, write_image
 from tinygen.data.find import data_folders
 from tinygen.data.folder import FileImages
 from tinygen.data.idx import read_idx
@@ -21,8 +22,10 @@ __all__ = [
     "FileImages",
     "ImageSet",
     "data_folders",
+    "read_alpha",
     "read_idx",
     "read_image",
+    "read_mask",
     "resize_and_crop",
     "write_atomically",
     "write_image",

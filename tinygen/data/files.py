@@ -1,8 +1,9 @@
 """Image files in and out, through Pillow: any format it knows to (c, h, w) float32 in [0, 1], and back.
 
 Reading goes in two steps, so that an image can be resized between them: `open_image` gives an upright, opaque Pillow
-image and `to_array` its numbers. Writing puts the whole file together first and then moves it into its place, so that
-no reader ever meets half a file and an existing one survives a failure.
+image and `to_array` its numbers. How opaque it was `read_alpha` tells, and `read_mask` reads a picture as a mask.
+Writing puts the whole file together first and then moves it into its place, so that no reader ever meets half a file
+and an existing one survives a failure.
 """
 
 from __future__ import annotations
@@ -48,6 +49,29 @@ def open_image(path: str | Path) -> Image.Image:
         return _opaque(ImageOps.exif_transpose(image))
 
 
+def read_alpha(path: str | Path) -> np.ndarray:
+    """How opaque each pixel of an image file is, (h, w) float32: 0 not at all, 1 wholly, as without transparency.
+
+    Raises DataError as `read_image` does.
+    """
+    with _opened(path) as image:
+        upright = ImageOps.exif_transpose(image)
+        if _is_deep(upright) or not upright.has_transparency_data:
+            upright.load()  # a damaged file is refused here, too
+            return np.ones(upright.size[::-1], np.float32)
+        return np.asarray(upright.convert("RGBA").getchannel("A")) * np.float32(1 / 255)
+
+
+def read_mask(path: str | Path) -> np.ndarray:
+    """An image file as a mask, (h, w) float32 in [0, 1]: the largest of a pixel's channels, times its alpha.
+
+    So white, and any full colour, is 1 whatever it was painted on: black or nothing.
+    Raises DataError as `read_image` does.
+    """
+    on_white = read_image(path).max(axis=0)  # α x + 1 − α
+    return np.maximum(on_white - (1 - read_alpha(path)), 0)
+
+
 def image_size(path: str | Path) -> tuple[int, int]:
     """The (width, height) in pixels that `open_image` would give, from the file's header where that tells it.
 
@@ -85,7 +109,7 @@ def _opaque(image: Image.Image) -> Image.Image:
     """The image in mode L, RGB or F; transparent pixels show the white sheet beneath."""
     if image.mode == "1":
         image = image.convert("L")
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+    if _is_deep(image):
         return _deep_grey(image)
     if image.has_transparency_data:
         layer = image.convert("RGBA")
@@ -94,6 +118,11 @@ def _opaque(image: Image.Image) -> Image.Image:
         return opaque.convert("L" if image.mode in ("L", "LA", "La") else "RGB")
     image.load()
     return image if image.mode in ("L", "RGB") else image.convert("RGB")
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Whether an image is grey of more than 8 bits."""
+    return image.mode in ("I", "F") or image.mode.startswith("I;16")
 
 
 def _deep_grey(image: Image.Image) -> Image.Image:
@@ -133,13 +162,16 @@ def resize_and_crop(image: Image.Image, size: int) -> Image.Image:
 # ---------------------------------------------------------------- writing
 
 
-def write_image(path: str | Path, image: np.ndarray) -> None:
+def write_image(path: str | Path, image: np.ndarray, alpha: np.ndarray | None = None) -> None:
     """Write (c, h, w) in [0, 1] on the host, c = 1 or 3, in the format that the suffix of `path` names.
 
+    alpha: (h, w) in [0, 1], how opaque the pixels are, for a format that can tell; None writes none.
     Values are rounded to 8 bits; what lies outside [0, 1] is clipped. An existing file is replaced as a whole or not
     at all. Raises OutputError if the suffix is unknown or the file cannot be written, ValueError for a wrong array.
     """
     format, picture = _format_of(Path(path)), to_pillow(image)
+    if alpha is not None:
+        picture.putalpha(to_pillow(alpha[None]))
     content = io.BytesIO()
     try:
         picture.save(content, format, **_SAVE_OPTIONS.get(format, {}))

@@ -1,8 +1,10 @@
-"""The plugin host: what a plugin promises (contract), its hooks, its equations, and the registry that finds it.
+"""The plugin host: what a plugin promises (contract), its hooks, its equations, the checks of its options, and the
+registry that finds it.
 
 Everything a plugin's `__init__.py` needs is here, and importing it imports no array library.
 """
 
+from tinygen.host.checks import check_choice, check_range
 from tinygen.host.contract import (
     API,
     CAPABILITIES,
@@ -40,6 +42,8 @@ __all__ = [
     "Step",
     "Stylizer",
     "Trainable",
+    "check_choice",
+    "check_range",
     "equation",
     "equation_of",
     "equations_in",

@@ -59,6 +59,7 @@ class AlgorithmSpec:
     config: str  # "tinygen_plugins.adversarial.gan:Config", a frozen dataclass with a default for each field
     verbs: tuple[str, ...]  # ("train", "sample", "evaluate")
     papers: tuple[str, ...] = ()  # "Goodfellow et al., Generative Adversarial Nets, 2014, arXiv:1406.2661"
+    untrained: bool = False  # for one that can be trained: its other verbs also do without
     api: str = API
 
     def __post_init__(self) -> None:
@@ -136,8 +137,13 @@ class Repairer(ABC):
     """verb repair."""
 
     @abstractmethod
-    def repair(self, image: Tensor, mask: Tensor, random: Stream) -> Tensor:
-        """The image (c, h, w) with the pixels where `mask` (h, w) is 1 filled in; all others bit for bit as given."""
+    def repair(self, image: Tensor, mask: Tensor | None, random: Stream) -> Tensor:
+        """The image (c, h, w) in [0, 1] made whole, of the same shape.
+
+        mask: (h, w), 1 where a pixel is missing and 0 where it is known. What `image` holds where pixels are missing
+            means nothing; they are filled in, and the known ones come back bit for bit as given.
+            None: nothing is missing, but every pixel is noisy.
+        """
 
 
 class Composer(ABC):
@@ -145,7 +151,11 @@ class Composer(ABC):
 
     @abstractmethod
     def compose(self, images: list[Tensor], mask: Tensor | None, random: Stream) -> Tensor:
-        """One image (c, h, w) out of several."""
+        """One image (c, h, w) in [0, 1] out of several, in the order in which they were named.
+
+        images: (c, h, w) each, alike in their channels, though not always in height and width.
+        mask: (h, w) in [0, 1], of the first image's height and width; None where none was given.
+        """
 
 
 class Stylizer(ABC):

@@ -20,6 +20,32 @@ def tinygen_algorithms() -> list[AlgorithmSpec]:
             ),
         ),
         AlgorithmSpec(
+            name="noise",
+            family="procedural",
+            summary="Gaussian, Poisson, salt-and-pepper or speckle noise, on an image or as the grain of a landscape",
+            factory="tinygen_plugins.procedural.noise:Noise",
+            config="tinygen_plugins.procedural.noise:Config",
+            verbs=("sample", "compose"),
+            papers=(
+                "Gonzalez and Woods, Digital Image Processing, 4th edition, 2018",
+                "Foi, Trimeche, Katkovnik, Egiazarian, Practical Poissonian-Gaussian noise modeling and fitting, 2008",
+                "Voss, Fractals in nature, in The Science of Fractal Images, 1988",
+            ),
+        ),
+        AlgorithmSpec(
+            name="particles",
+            family="procedural",
+            summary="particles that a velocity field carries over a canvas, leaving ink: paintings, and films of them",
+            factory="tinygen_plugins.procedural.particles:Particles",
+            config="tinygen_plugins.procedural.particles:Config",
+            verbs=("sample", "animate"),
+            papers=(
+                "Maruyama, Continuous Markov processes and stochastic equations, 1955",
+                "Bridson, Hourihan, Nordenstam, Curl-noise for procedural fluid flow, 2007",
+                "Kloeden, Platen, Numerical Solution of Stochastic Differential Equations, 1992",
+            ),
+        ),
+        AlgorithmSpec(
             name="pixels",
             family="procedural",
             summary="independent random pixels, grey or colour: the images that no model can compress",
@@ -27,6 +53,28 @@ def tinygen_algorithms() -> list[AlgorithmSpec]:
             config="tinygen_plugins.procedural.pixels:Config",
             verbs=("sample",),
             papers=("Shannon, A Mathematical Theory of Communication, 1948",),
+        ),
+        AlgorithmSpec(
+            name="polynomial",
+            family="procedural",
+            summary="images as one polynomial of their coordinates: by QR, likelihood or descent; generates by its law",
+            factory="tinygen_plugins.procedural.polynomial:Polynomial",
+            config="tinygen_plugins.procedural.polynomial:Config",
+            verbs=("train", "sample", "repair"),
+            papers=(
+                "Legendre, Nouvelles méthodes pour la détermination des orbites des comètes, 1805",
+                "Hoerl and Kennard, Ridge regression: biased estimation for nonorthogonal problems, 1970",
+            ),
+            untrained=True,
+        ),
+        AlgorithmSpec(
+            name="template",
+            family="procedural",
+            summary="templates times contents, I = T·C: a collage through masks, a print of stamps, a basis of images",
+            factory="tinygen_plugins.procedural.template:Template",
+            config="tinygen_plugins.procedural.template:Config",
+            verbs=("sample", "compose"),
+            papers=("Porter and Duff, Compositing Digital Images, 1984",),
         ),
     ]
 

@@ -1,4 +1,4 @@
-"""What the drawings of this family share: canvas, distances, coverage, paint and colour.
+"""What the drawings of this family share: canvas, distances, coverage, paint, noise and colour.
 
 A figure is drawn by its distance. `pixel_centres` says where the pixels are, a distance function how far each of them
 lies from the figure, `coverage` turns the distance into the part of the pixel that is covered, `over` lays the colour
@@ -12,33 +12,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from tinygen import backend
 from tinygen.autograd import Tensor, tensor
 from tinygen.backend import Array
 from tinygen.data import DataSpec
-from tinygen.errors import UsageError, did_you_mean
-from tinygen.host import equation
+from tinygen.errors import UsageError
+from tinygen.host import check_range, equation
 from tinygen.random import Stream
 
 TINY = 1e-30  # keeps 0 / 0 out of the projection on a segment without length
 
 # ---------------------------------------------------------------- options and images
-
-
-def check_range(owner: str, name: str, value: float, low: float, high: float) -> None:
-    """Raise UsageError unless low ≤ value ≤ high."""
-    if not low <= value <= high:
-        raise UsageError(
-            f"{owner}: {name} must be from {low} to {high}, got {value}", f"set --{name} within that range"
-        )
-
-
-def check_choice(owner: str, name: str, value: str, known: list[str]) -> None:
-    """Raise UsageError unless the value is one of the known ones."""
-    if value not in known:
-        raise UsageError(f"{owner}: {name} must be one of {', '.join(known)}, got {value}", did_you_mean(value, known))
 
 
 def check_canvas(owner: str, size: int, channels: int) -> None:
@@ -186,6 +173,41 @@ def over(canvas: Array, colour: Array, alpha: Array) -> Array:
     return canvas + alpha * (colour[:, None, None] - canvas)
 
 
+@equation(
+    r"C_o = C_a + (1 - \alpha_a)\, C_b, \quad \alpha_o = \alpha_a + (1 - \alpha_a)\, \alpha_b",
+    source="Porter and Duff 1984, Compositing digital images: over, colours premultiplied by what they cover",
+)
+def over_premultiplied(above: Array, below: Array) -> Array:
+    """One layer of paint over another: a layer (c + 1, h, w) is its colours C times what they cover, and that, α.
+
+    Associative, so that a picture may be laid from the top or from the bottom; not commutative.
+    Returns (c + 1, h, w). Colours and coverage obey the same rule, which is what the premultiplied form is for.
+    """
+    return above + (1 - above[-1:]) * below
+
+
+# ---------------------------------------------------------------- noise
+
+
+@equation(
+    r"n = \frac{F^{-1}[H \cdot F w]}{\sqrt{\tfrac{1}{hw} \sum_f H(f)^2}}, \quad H(f) = e^{-2 \pi^2 \sigma^2 \|f\|^2}",
+    source="white noise through a Gaussian filter, in Fourier's space; divided by the norm of H it keeps its variance",
+)
+def smooth_noise(white: Array, length: float) -> Array:
+    """Noise that changes over about `length` = σ pixels, and that goes on across the edges, right to left.
+
+    white: (..., h, w), independent N(0, 1). Returns (..., h, w), each value N(0, 1), near ones alike.
+    """
+    xp = backend.of(white).xp
+    h, w = white.shape[-2:]
+    scale = -2 * (math.pi * length) ** 2
+    down = xp.exp(scale * xp.fft.fftfreq(h).astype(white.dtype) ** 2)  # H = down · across, as ‖f‖² is a sum
+    across = xp.exp(scale * xp.fft.fftfreq(w).astype(white.dtype) ** 2)
+    norm = xp.sqrt(xp.mean(down * down) * xp.mean(across * across))
+    spectrum = xp.fft.rfft2(white) * down[:, None] * across[: w // 2 + 1]
+    return xp.fft.irfft2(spectrum, s=(h, w)) / norm
+
+
 # ---------------------------------------------------------------- colour
 
 
@@ -219,3 +241,37 @@ def oklch_to_srgb(lightness: Array, chroma: Array | float, hue: Array) -> Array:
     )
     linear = xp.clip(linear, 0.0, 1.0)
     return xp.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+# Schemes of five inks: how their hues stand to the first one's, in degrees.
+SCHEMES = ((0, 25, 195, -30, 50), (0, 180, 20, 205, -25), (0, 120, -120, 20, 140), (0, 40, 75, -35, 170))
+
+
+@dataclass(frozen=True)
+class Palette:
+    """The colours of one picture, on the host."""
+
+    night: bool
+    ground: Array  # (c,)
+    inks: Array  # (5, c), from the darkest to the lightest
+
+
+def draw_palette(plan: Stream, channels: int, light: str = "random") -> Palette:
+    """A ground and five inks that agree: a scheme of hues, turned at random, on a ladder of lightness.
+
+    plan: a stream of the host. channels: 1 leaves the ladder alone, in greys. light: "day" for a light ground, "night"
+    for a dark one, "random" for either.
+    """
+    xp = backend.NUMPY.xp
+    dark, turn, scheme, tint = plan.uniform(4).tolist()
+    night = dark < 0.45 if light == "random" else light == "night"
+    offsets = SCHEMES[int(len(SCHEMES) * scheme)]
+    degrees = 360 * turn + xp.array(offsets, "float32")
+    degrees = degrees[plan.permutation(5)]  # which of the hues is the dark one
+    ladder = [0.48, 0.58, 0.68, 0.78, 0.90] if night else [0.32, 0.46, 0.58, 0.70, 0.82]
+    vivid = [0.13, 0.15, 0.14, 0.12, 0.06] if night else [0.07, 0.13, 0.16, 0.14, 0.09]
+    hue = xp.concatenate([xp.array([250 + 60 * tint if night else 60 + 50 * tint], "float32"), degrees])
+    lightness = xp.array([0.20 if night else 0.95, *ladder], "float32")
+    chroma = xp.array([0.03 if night else 0.015, *vivid], "float32") if channels == 3 else 0.0
+    colours = oklch_to_srgb(lightness, chroma, hue * (math.pi / 180))[:, :channels]
+    return Palette(night, colours[0], colours[1:])

@@ -21,13 +21,11 @@ from tinygen import backend
 from tinygen.autograd import Tensor
 from tinygen.backend import Array
 from tinygen.data import DataSpec
-from tinygen.host import Sampler, equation
+from tinygen.host import Sampler, check_choice, check_range, equation
 from tinygen.random import Stream
 from tinygen_plugins.procedural._raster import (
     canvas_shape,
     check_canvas,
-    check_choice,
-    check_range,
     coverage,
     draw_images,
     oklch_to_srgb,

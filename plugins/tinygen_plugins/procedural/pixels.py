@@ -15,9 +15,9 @@ from tinygen import backend
 from tinygen.autograd import Tensor
 from tinygen.backend import Array
 from tinygen.data import DataSpec
-from tinygen.host import Sampler, equation
+from tinygen.host import Sampler, check_range, equation
 from tinygen.random import Stream
-from tinygen_plugins.procedural._raster import canvas_shape, check_canvas, check_range, draw_images
+from tinygen_plugins.procedural._raster import canvas_shape, check_canvas, draw_images
 
 
 @dataclass(frozen=True)

@@ -127,6 +127,13 @@ def test_pixels_of_a_sample_are_uncorrelated_at_any_distance(seed, lag):
     close(pixels.autocorrelation(images, (0, 0)), np.ones((4, 3)), rtol=1e-6)
 
 
+@verifies(pixels.autocorrelation)
+@pytest.mark.parametrize("lag", [(0, 1), (1, 0), (1, 1), (1, -1), (0, 2), (5, 3), (32, 32)])
+def test_neighbours_of_a_known_picture_are_uncorrelated_to_four_standard_errors(lag):
+    images = make(size=64).sample(1, Stream(2024)).data
+    assert np.abs(host(pixels.autocorrelation(images, lag))).max() < 4 / math.sqrt(64 * 64)
+
+
 # ---------------------------------------------------------------- images
 
 
