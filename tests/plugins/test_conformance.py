@@ -20,9 +20,14 @@ REGISTRY = Registry.discover(disabled=["_"])
 OURS = {row.name: REGISTRY.algorithm(row.name) for row in REGISTRY.rows if row.status == "ok"}
 TRAINED = sorted(name for name, spec in OURS.items() if "train" in spec.verbs)
 SAMPLED = sorted(name for name, spec in OURS.items() if "sample" in spec.verbs)
-DATA: dict[str, str] = {}
+DATA: dict[str, str] = {"lstm": "moving-glyphs", "rnn": "moving-glyphs"}
 SMALL: dict[str, dict] = {
+    "ar": {"margin": 2, "batch_size": 6}, "autoencoder": {"width": 3, "code": 3, "batch_size": 6},
+    "cnn": {"width": 3, "features": 8, "batch_size": 6}, "pixelcnn": {"features": 6, "blocks": 1, "batch_size": 4},
     "gan": {"hidden": 12, "latent": 3, "batch_size": 6},
+    "dcgan": {"width": 2, "latent": 3, "batch_size": 6}, "gan_inpaint": {"width": 2, "batch_size": 6},
+    "denoiser": {"depth": 3, "width": 4, "batch_size": 6},
+    "lstm": {"hidden": 8, "channels": 4, "batch_size": 2}, "rnn": {"hidden": 8, "channels": 4, "batch_size": 2},
     "bezier": {"size": 24}, "noise": {"size": 24}, "particles": {"size": 24, "particles": 50, "layers": 1},
     "pixels": {"size": 24}, "polynomial": {"size": 24, "batch_size": 6}, "template": {"size": 24},
 }  # fmt: skip

@@ -10,6 +10,7 @@ from tinygen.data import Dataset
 from tinygen.errors import DataError, PluginError
 from tinygen.random import Stream
 from tinygen.run import Origin
+from tinygen.run.loop import require_kind
 
 HELP = "Measure a trained run, or an algorithm that needs no training, on a data set."
 TAKES_REST = True
@@ -36,6 +37,7 @@ def run(args: argparse.Namespace, rest: list[str], out: frame.Output) -> None:
         data = _data(args, options.DEFAULT_DATA)
         name, algorithm = options.build_untrained(args, rest, parser, data.spec)
     options.require_capability(name, algorithm, "evaluate")
+    require_kind(name, type(algorithm), data)
 
     metrics = _figures(name, algorithm.evaluate(data, Stream(args.seed, name).child("evaluate")))
     width = max(map(len, metrics), default=0)
@@ -60,6 +62,12 @@ def _data_like(origin: Origin, args: argparse.Namespace) -> Dataset:
         raise DataError(
             f"{args.source} was trained on images of {shape}, {data.name} has {data.shape}",
             f"bring them to its shape: --image-size {shape[1]}" + " --grey" * (shape[0] == 1),
+        )
+    if data.frames and data.frames != origin.images.get("frames"):
+        raise DataError(
+            f"{args.source} was trained on clips of {origin.images.get('frames', 0)} frames, {data.name} has "
+            f"{data.frames}",
+            "evaluate it on clips of that length",
         )
     return data
 

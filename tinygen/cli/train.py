@@ -23,7 +23,7 @@ HELP = "Train an algorithm on a data set; or, with --resume, go on with a run as
 TAKES_REST = True
 RUNS = Path("runs")  # where runs without --out go
 DEFAULT_STEPS = 1000  # where the Config has no field `steps`
-OF_A_RUN = (checkpoint.FILE, "metrics.jsonl", "samples", "samples.png", "curves.png")
+OF_A_RUN = (checkpoint.FILE, "metrics.jsonl", "samples", "samples.png", "samples.gif", "curves.png")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -195,7 +195,7 @@ def _tell(
         "name": training.origin.name, "out": str(training.folder), "steps": training.step,
         "seconds": round(training.seconds, 3), "metrics": metrics,
     }  # fmt: skip
-    made = (training.folder / name for name in ("samples.png", "curves.png", checkpoint.FILE))
+    made = (training.folder / name for name in ("samples.png", "samples.gif", "curves.png", checkpoint.FILE))
     out.result(document, str(next(path for path in made if path.is_file())))
     if not quiet:
         out.note(_next_commands(training, plugins, again))
@@ -207,6 +207,7 @@ def _next_commands(training: Run, plugins: list[str], again: list[str]) -> str:
     resume = ["train", training.origin.name, "--out", folder, "--resume", "--steps", str(2 * training.step), *again]
     commands = {
         "sample": ["sample", folder, "-n", "64", "-o", "grid.png", *plugins],
+        "animate": ["animate", folder, "-n", "4", "-o", "film.gif", *plugins],
         "evaluate": ["evaluate", folder, *again],
         "train": resume,
     }

@@ -1,8 +1,11 @@
 """Data: image sets and their batches, the readers of data sets, and image files.
 
-`dataset` says what a data set is; `idx`, `folder` and `glyphs` hold the core's own, one factory each, called with a
-DataRequest; `find` says where files lie; `files` reads and writes pictures. `transforms` (turn, warp, resize, recolour)
-and `features` (filters, edges, texture, colour) are modules of plain functions on arrays of any backend.
+Clips are images with one more axis, (t, c, h, w): `moving` draws some, `frames` reads films.
+
+`dataset` says what a data set is; `idx`, `folder`, `patches` and `glyphs` hold the core's own, one factory each,
+called with a DataRequest; `find` says where files lie; `files` reads and writes pictures. `transforms` (turn, warp,
+resize, recolour) and `features` (filters, edges, texture, colour) are modules of plain functions on arrays of any
+backend.
 """
 
 from tinygen.data.dataset import ArrayImages, Batch, Batches, DataRequest, Dataset, DataSpec, DrawnImages, ImageSet

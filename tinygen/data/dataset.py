@@ -1,4 +1,4 @@
-"""Data sets and batches: images as (n, c, h, w) float32 in [0, 1], labels as whole numbers.
+"""Data sets and batches: images as (n, c, h, w) float32 in [0, 1], labels as whole numbers; clips as (n, t, c, h, w).
 
 An ImageSet is anything with a length that returns the images of given indices: an array in memory, files read when
 asked for, or pictures drawn on demand. A Dataset is its three splits. Batches walk through one split for ever in a
@@ -40,7 +40,10 @@ class DataRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataSpec:
-    """What a model may know of its data before it sees any: images are (channels, height, width) in [0, 1]."""
+    """What a model may know of its data before it sees any: images are (channels, height, width) in [0, 1].
+
+    Where `frames` is not 0, each of the `count` is a clip of so many frames, (frames, channels, height, width).
+    """
 
     name: str
     channels: int
@@ -48,6 +51,7 @@ class DataSpec:
     width: int
     count: int  # training images
     classes: tuple[str, ...] = ()  # the labels' names; empty where there are none
+    frames: int = 0  # in a clip; 0 for still images
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -60,7 +64,7 @@ class ImageSet(Protocol):
     def __len__(self) -> int: ...
 
     def images(self, indices: np.ndarray) -> np.ndarray:
-        """(n, c, h, w) float32 in [0, 1]."""
+        """(n, c, h, w) float32 in [0, 1]; of clips (n, t, c, h, w)."""
         ...
 
     def labels(self, indices: np.ndarray) -> np.ndarray | None:
@@ -139,13 +143,15 @@ class Dataset:
     splits: Mapping[str, ImageSet]
     shape: tuple[int, int, int]  # (c, h, w)
     classes: tuple[str, ...] = ()
+    frames: int = 0  # in a clip; 0 for still images
 
     @property
     def spec(self) -> DataSpec:
         c, h, w = self.shape
         return DataSpec(
-            name=self.name, channels=c, height=h, width=w, count=len(self.splits["train"]), classes=self.classes
-        )
+            name=self.name, channels=c, height=h, width=w, count=len(self.splits["train"]), classes=self.classes,
+            frames=self.frames,
+        )  # fmt: skip
 
     def split(self, name: str) -> ImageSet:
         if name not in self.splits:
@@ -184,7 +190,7 @@ def hash_of(*parts: Any) -> str:
 
 
 class Batch(NamedTuple):
-    """images (n, c, h, w) float32 in [0, 1]; labels (n,) int64 or None."""
+    """images (n, c, h, w) float32 in [0, 1], of clips (n, t, c, h, w); labels (n,) int64 or None."""
 
     images: Tensor
     labels: Tensor | None

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, ImageSequence, UnidentifiedImageError
 
 from tinygen.errors import DataError, OutputError
 
@@ -47,6 +47,21 @@ def open_image(path: str | Path) -> Image.Image:
     """
     with _opened(path) as image:
         return _opaque(ImageOps.exif_transpose(image))
+
+
+def open_frames(path: str | Path) -> list[Image.Image]:
+    """The frames of a film's file, GIF or another, each as `open_image` gives a picture; of a picture itself alone.
+
+    Raises DataError as `read_image` does.
+    """
+    with _opened(path) as image:
+        return [_opaque(ImageOps.exif_transpose(frame)) for frame in ImageSequence.Iterator(image)]
+
+
+def frame_count(path: str | Path) -> int:
+    """How many frames a file has: 1, if it is no animated GIF, WebP or PNG. Raises DataError as `read_image` does."""
+    with _opened(path) as image:
+        return getattr(image, "n_frames", 1) if image.format in ("GIF", "WEBP", "PNG") else 1
 
 
 def read_alpha(path: str | Path) -> np.ndarray:

@@ -22,7 +22,7 @@ from tinygen.random import Stream
 
 ENOUGH = 10  # images; fewer cannot be split in tenths
 KEEP_BYTES = 2 << 30  # of decoded images, for each split
-_GIVE_PATH = "--data folder:PATH, the path of a folder of images or of class folders"
+GIVE_PATH = "--data folder:PATH, the path of a folder of images or of class folders"
 
 
 class FileImages:
@@ -80,18 +80,18 @@ def folder(request: DataRequest) -> Dataset:
     Raises DataError, naming the folder or file, for what is missing, empty, ambiguous or of mixed sizes.
     """
     if not request.argument:
-        raise DataError("data folder: which folder?", _GIVE_PATH)
+        raise DataError("data folder: which folder?", GIVE_PATH)
     root = Path(request.argument).expanduser()
     if not root.is_dir():
-        raise DataError(f"{root}: {'is no folder' if root.exists() else 'there is no such folder'}", _GIVE_PATH)
+        raise DataError(f"{root}: {'is no folder' if root.exists() else 'there is no such folder'}", GIVE_PATH)
     try:
-        paths, labels, classes = _list_images(root)
+        paths, labels, classes = list_images(root)
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be listed: {error.strerror}", "check its permissions") from error
     width, height = (request.size, request.size) if request.size else _common_size(paths)
     shape = (1 if request.grey else 3, height, width)
     splits = {}
-    for name, indices in _split(len(paths)).items():
+    for name, indices in split_of(len(paths)).items():
         chosen = [paths[i] for i in indices]
         splits[name] = FileImages(chosen, shape, None if labels is None else labels[indices], bool(request.size))
     return Dataset(f"folder:{request.argument}", splits, shape, classes)
@@ -100,10 +100,10 @@ def folder(request: DataRequest) -> Dataset:
 # ---------------------------------------------------------------- which files
 
 
-def _list_images(root: Path) -> tuple[list[Path], np.ndarray | None, tuple[str, ...]]:
+def list_images(root: Path) -> tuple[list[Path], np.ndarray | None, tuple[str, ...]]:
     """The image files, their labels and the classes' names; without class folders no labels and no classes."""
-    flat = [path for path in _visible(root) if _is_image(path)]
-    by_class = {path.name: _images_below(path) for path in _visible(root) if path.is_dir()}
+    flat = [path for path in visible(root) if is_image(path)]
+    by_class = {path.name: _images_below(path) for path in visible(root) if path.is_dir()}
     if flat and any(by_class.values()):
         mixed = next(name for name, paths in by_class.items() if paths)
         raise DataError(
@@ -113,7 +113,7 @@ def _list_images(root: Path) -> tuple[list[Path], np.ndarray | None, tuple[str, 
     if flat:
         return flat, None, ()
     if not any(by_class.values()):
-        raise DataError(f"{root}: there are no images in it", _GIVE_PATH)
+        raise DataError(f"{root}: there are no images in it", GIVE_PATH)
     for name, paths in by_class.items():
         if not paths:
             raise DataError(f"{root / name}: class folder without images", "put images into it or remove it")
@@ -122,7 +122,7 @@ def _list_images(root: Path) -> tuple[list[Path], np.ndarray | None, tuple[str, 
     return paths, labels, tuple(by_class)
 
 
-def _visible(directory: Path) -> list[Path]:
+def visible(directory: Path) -> list[Path]:
     """The entries of a folder that are not hidden, in the order of their names."""
     return sorted(path for path in directory.iterdir() if not path.name.startswith("."))
 
@@ -130,15 +130,15 @@ def _visible(directory: Path) -> list[Path]:
 def _images_below(directory: Path) -> list[Path]:
     """The image files of a folder and of the folders in it, in a fixed order. Links to folders are not followed."""
     found: list[Path] = []
-    for path in _visible(directory):
-        if _is_image(path):
+    for path in visible(directory):
+        if is_image(path):
             found.append(path)
         elif path.is_dir() and not path.is_symlink():
             found += _images_below(path)
     return found
 
 
-def _is_image(path: Path) -> bool:
+def is_image(path: Path) -> bool:
     return Image.registered_extensions().get(path.suffix.lower()) in Image.OPEN and path.is_file()
 
 
@@ -158,7 +158,7 @@ def _other_size(path: Path, size: tuple[int, int], expected: tuple[int, int]) ->
     )
 
 
-def _split(n: int) -> dict[str, np.ndarray]:
+def split_of(n: int) -> dict[str, np.ndarray]:
     """The indices of each split; the shuffle depends on nothing but n."""
     if n < ENOUGH:
         return {"train": np.arange(n)}

@@ -11,7 +11,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tinygen.errors import PluginError
 
@@ -116,6 +116,8 @@ class Step:
 class Trainable(ABC):
     """verb train. State that must survive from step to step lives on the object, where the host finds and saves it:
     build optimizers and streams in __init__, never in `fit`."""
+
+    films: ClassVar[bool] = False  # True for one that learns from clips (n, t, c, h, w), and not from still images
 
     @abstractmethod
     def fit(self, batches: Batches) -> Iterator[Step]:

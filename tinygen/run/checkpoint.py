@@ -179,7 +179,9 @@ def _from_document(path: Path, text: str, arrays: Arrays) -> Checkpoint:
         )
     _require_fields(path, "the header", document, _HEADER)
     _require_fields(path, "origin", document["origin"], _ORIGIN)
-    _require_fields(path, "origin.images", document["origin"]["images"], _IMAGES)
+    images = document["origin"]["images"]
+    optional = {"frames": int} if isinstance(images, dict) and "frames" in images else {}
+    _require_fields(path, "origin.images", images, _IMAGES | optional)
     place = {name: document[name] for name in _PLACE}
     return Checkpoint(origin=Origin(**document["origin"]), arrays=arrays, **place)
 
@@ -235,8 +237,11 @@ def require_same_data(folder: Path, saved: Origin, now: Origin) -> None:
 
 
 def image_values(spec: DataSpec) -> dict[str, Any]:
-    """The fields of a DataSpec as JSON holds them."""
-    return json.loads(json.dumps(dataclasses.asdict(spec)))
+    """The fields of a DataSpec as JSON holds them; `frames` for clips only."""
+    values = json.loads(json.dumps(dataclasses.asdict(spec)))
+    if not spec.frames:
+        del values["frames"]
+    return values
 
 
 def config_values(config: Any) -> dict[str, Any]:

@@ -5,8 +5,8 @@ between the steps: figures, sample pictures, checkpoints, signals. Nothing of th
 so that how often it happens changes no number, and a run that was stopped goes on bit for bit as if it never had been.
 
 A run's folder holds `checkpoint.safetensors`, `metrics.jsonl`, `samples/step-….png`, and at the end `samples.png` and
-`curves.png`. The streams of a run are those of its seed under the algorithm's name: "…/algorithm", "…/batches" and
-"…/preview".
+`curves.png`; samples of an algorithm that makes films are GIFs. The streams of a run are those of its seed under the
+algorithm's name: "…/algorithm", "…/batches" and "…/preview".
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tinygen import backend, plot
-from tinygen.autograd import Tensor, detect_anomaly, no_grad
+from tinygen.autograd import detect_anomaly
 from tinygen.data import Batches, Dataset
-from tinygen.errors import AnomalyError, CheckpointError, OutputError, PluginError, TinygenError
-from tinygen.host import Sampler, Step, Trainable
+from tinygen.errors import AnomalyError, CheckpointError, OutputError, PluginError, TinygenError, UsageError
+from tinygen.host import Animator, Sampler, Step, Trainable
 from tinygen.random import Stream
 from tinygen.run import checkpoint
 from tinygen.run.checkpoint import Checkpoint, Origin
+from tinygen.run.pictures import save_pictures
 from tinygen.run.report import OWN_KEYS, Means, MetricsLog, Report
 from tinygen.run.state import capture, restore
 
@@ -55,6 +56,7 @@ class Run:
     _fit: Generator[Any, None, None] | None = field(init=False, default=None, repr=False)
 
     def __post_init__(self) -> None:
+        require_kind(self.origin.name, self.factory, self.data)
         self.algorithm = self.factory(self.config, self.data.spec, self.stream("algorithm"))
         size = getattr(self.config, "batch_size", DEFAULT_BATCH)
         self.batches = Batches(self.data.split("train"), size, self.stream("batches"))
@@ -113,6 +115,19 @@ class Run:
             origin=self.origin, step=self.step, drawn=self.batches.drawn, seconds=self.seconds,
             backend=backend.current().name, arrays=arrays, table=table,
         )  # fmt: skip
+
+
+def require_kind(name: str, factory: Callable[..., Any], data: Dataset) -> None:
+    """Raise UsageError unless the algorithm learns from what the data are: clips, or still images."""
+    films = getattr(factory, "films", False)
+    if films and not data.frames:
+        raise UsageError(
+            f"{name} learns from films, and data {data.name} are still images", "for instance --data moving-glyphs"
+        )
+    if data.frames and not films:
+        raise UsageError(
+            f"{name} learns from still images, and data {data.name} are films", "for instance --data mnist"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,17 +254,15 @@ class _Training:
 
     def preview(self) -> None:
         """Sample pictures on the way, always from the same random stream, so that they can be compared."""
-        if isinstance(self.run.algorithm, Sampler):
+        if isinstance(self.run.algorithm, (Sampler, Animator)):
             folder = self.run.folder / "samples"
             make_folder(folder)
-            images = draw(self.run.algorithm, PREVIEW_IMAGES, self.run.stream("preview"))
-            plot.save_grid(folder / f"step-{self.run.step:06d}.png", images)
+            stem = folder / f"step-{self.run.step:06d}"
+            save_pictures(stem, self.run.algorithm, PREVIEW_IMAGES, self.run.stream("preview"))
 
     def end(self) -> None:
         """The pictures of a run that is complete."""
-        if isinstance(self.run.algorithm, Sampler):
-            images = draw(self.run.algorithm, FINAL_IMAGES, self.run.stream("preview"))
-            plot.save_grid(self.run.folder / "samples.png", images)
+        save_pictures(self.run.folder / "samples", self.run.algorithm, FINAL_IMAGES, self.run.stream("preview"))
         rows = self.log.rows()
         if _figures(rows):
             plot.curves(self.run.folder / "curves.png", rows)
@@ -341,21 +354,7 @@ def _prove(run: Run, here: Checkpoint) -> None:
         ) from error
 
 
-# ---------------------------------------------------------------- pictures, folders, signals
-
-
-def draw(algorithm: Sampler, n: int, random: Stream) -> np.ndarray:
-    """n sampled images (n, c, h, w) on the host. Raises PluginError for a result of another shape or kind."""
-    with no_grad():
-        images = algorithm.sample(n, random)
-    name = type(algorithm).__name__
-    if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[0] != n or images.shape[1] not in (1, 3):
-        got = images.shape if isinstance(images, Tensor) else type(images).__name__
-        raise PluginError(f"{name}: sample({n}) must give a Tensor ({n}, 1 or 3, h, w), got {got}", "return images")
-    host = images.numpy()
-    if not np.isfinite(host).all():
-        raise AnomalyError(f"{name}: sample gave numbers that are not finite", "look at the figures in metrics.jsonl")
-    return host
+# ---------------------------------------------------------------- folders, signals
 
 
 def make_folder(path: Path) -> None:

@@ -14,5 +14,17 @@ def tinygen_algorithms():
             config="tinygen_plugins.adversarial.gan:Config",
             verbs=("train", "sample", "evaluate"),
             papers=("Goodfellow et al., Generative Adversarial Nets, NIPS 2014, arXiv:1406.2661",),
-        )
+        ),
+        AlgorithmSpec(
+            name="dcgan",
+            family="adversarial",
+            summary="deep convolutional GAN: square images, grey or in colour, of side 28, 32, 64 and on",
+            factory="tinygen_plugins.adversarial.dcgan:DCGAN",
+            config="tinygen_plugins.adversarial.dcgan:Config",
+            verbs=("train", "sample", "evaluate"),
+            papers=(
+                "Radford, Metz and Chintala, Unsupervised Representation Learning with Deep Convolutional Generative "
+                "Adversarial Networks, ICLR 2016, arXiv:1511.06434",
+            ),
+        ),
     ]
