@@ -132,10 +132,7 @@ class _OneBlasThread(contextlib.AbstractContextManager):
                     set_number(number)
 
 
-_Get, _Set = Callable[[], int], Callable[[int], None]
-
-
-def _thread_functions(path: str) -> tuple[_Get, _Set] | None:
+def _thread_functions(path: str) -> tuple[Callable[[], int], Callable[[int], object]] | None:
     """The functions of a BLAS library that tell and set how many threads it uses; None where it has none we know."""
     library = ctypes.CDLL(path)
     names = [

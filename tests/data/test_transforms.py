@@ -289,3 +289,9 @@ def test_wrong_arguments_are_told_in_one_line(call, words):
         call(device(np.zeros((3, 4, 5))))
     message = str(caught.value)
     assert all(word in message for word in words) and "\n" not in message
+
+
+def test_a_point_that_is_no_number_lies_outside():
+    image = np.ones((1, 3, 3), "float32")
+    found = host(transforms.bilinear(device(image), device(np.array([[1.5, 1.5], [np.nan, 1.0]], "float32")), 0.25))
+    close(found, np.array([[1.0, 0.25]]))

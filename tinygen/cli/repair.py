@@ -98,7 +98,10 @@ def _missing(args: argparse.Namespace, image: np.ndarray, out: frame.Output) -> 
     if args.mask is not None:
         missing, cause = _in_file(args.mask, image), args.mask
     elif args.mask_colour is not None:
-        missing, cause = _of_colour(args.mask_colour, args.image, image), f"--mask-colour {args.mask_colour}"
+        missing = _of_colour(args.mask_colour, args.image, image) & opaque
+        cause = f"--mask-colour {args.mask_colour}"
+        if not missing.any():
+            raise DataError(f"{args.image}: no opaque pixel has the colour {args.mask_colour}", "leave the option out")
     elif args.missing is not None:
         missing, cause = _at_random(args.missing, image, args.seed), f"--missing {args.missing:g}"
     elif opaque.all():
@@ -128,9 +131,11 @@ def _in_file(path: Path, image: np.ndarray) -> np.ndarray:
 def _of_colour(text: str, path: Path, image: np.ndarray) -> np.ndarray:
     """Where the image has a colour, byte for byte."""
     try:
-        colour = ImageColor.getrgb(text)[:3]
+        colour = ImageColor.getrgb(text)
     except ValueError:
         raise UsageError(f'--mask-colour: there is no colour "{text}"', "for instance '#ff00ff' in quotes") from None
+    if len(colour) != 3:
+        raise UsageError(f"--mask-colour: {text} has an opacity, and opaque pixels are looked for", f"say {text[:7]}")
     levels = np.rint(image * 255).astype(int)
     distance = np.abs(levels - np.array(colour)[:, None, None]).max(axis=0)  # (h, w); a grey image has R = G = B
     if distance.min() > 0:

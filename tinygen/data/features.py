@@ -92,7 +92,8 @@ def laplacian(image: Array) -> Array:
 def canny(image: Array, sigma: float = 1.0, low: float = 0.1, high: float = 0.2) -> Array:
     """The edges of an image, a pixel wide: (…, h, w) gives booleans (…, h, w).
 
-    1. Blur by σ, and take the slopes g_x, g_y by Sobel's filter, divided by 4: a step from 0 to 1 has strength near 1.
+    1. Blur by σ, and take the slopes g_x, g_y by Sobel's filter, divided by 4: a step from 0 to 1 has strength 1
+       without the blur, 0.64 at σ = 1 and 0.26 at σ = 3.
     2. Thin: a pixel stays if no neighbour along the slope, in the nearest of four directions, is stronger (of two
        equal ones the former stays). Pixels on the rim have no neighbours to compare with and go.
     3. Link: strong pixels (g ≥ high) are edges, and weak ones (g ≥ low) if they join a strong one over other weak ones.

@@ -44,7 +44,7 @@ def bilinear(image: Array, points: Array, fill: float | None = 0.0) -> Array:
         y(p) = Σ_ij Λ(p_x − i − 1/2) Λ(p_y − j − 1/2) x[j, i],    Λ(t) = max(0, 1 − |t|).
 
     image: (…, c, h, w). points: (…', 2) of (x, y) in pixels, on the image's backend. Returns (…, c, …').
-    fill: the value of all pixels outside the image; None repeats its outermost ones.
+    fill: the value of all pixels outside the image, and of points that are NaN; None repeats its outermost ones.
     Raises ValueError for arrays of other shapes, and for an image of whole numbers.
     """
     _check("bilinear", image)
@@ -68,6 +68,7 @@ def _around(position: Array, size: int, fill: float | None) -> list[tuple[Array,
     """Along one axis: the two pixels between whose centres a position lies, and their weights Λ, 0 outside."""
     xp = of(position).xp
     at = position - 0.5
+    at = xp.where(at == at, at, -1.0)  # no number is no place
     at = xp.clip(at, 0, size - 1) if fill is None else xp.clip(at, -1, size)  # there is nothing from there on
     lower = xp.floor(at)
     part = at - lower

@@ -22,6 +22,11 @@ def arrays_of(owner: str, images: list[Tensor], least: int, most: int | None = N
                 f"{owner}: image {number} must be numbers (1, h, w) or (3, h, w), got {image.dtype} {image.shape}",
                 "give grey or colour images with values in [0, 1]",
             )
+        where = backend.of(image.data)
+        if not where.scalar(where.xp.all(where.xp.isfinite(image.data))):
+            raise UsageError(
+                f"{owner}: image {number} has values that are not finite", "look at how it was made: NaN is no colour"
+            )
     channels = max(image.shape[0] for image in images)
     xp = backend.of(images[0].data).xp
     return [xp.repeat(image.data, channels // image.shape[0], axis=0) for image in images]

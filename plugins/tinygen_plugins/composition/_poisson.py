@@ -213,7 +213,7 @@ def solve_on_region(b: Array, inside: Array, tolerance: float = 1e-4, limit: int
     b: (..., h, w). inside: (h, w), 1 or 0, not 1 everywhere, where u would be open by a constant.
     """
     grids = [inside]
-    while min(grids[-1].shape) > COARSEST:
+    while max(grids[-1].shape) > COARSEST:
         grids.append(coarser(grids[-1]))
     return conjugate_gradients(
         lambda u: region_laplacian(u, inside), b * inside, lambda r: v_cycle(r, grids), tolerance, limit

@@ -61,7 +61,7 @@ def match_photographs(
     return Match(homography, agreeing, len(pairs), believed)
 
 
-def is_plausible(homography: Array, size: tuple[float, float], any_area: bool = False) -> bool:
+def is_plausible(homography: Array, size: tuple[float, float]) -> bool:
     """Whether an image of size (h, w) keeps its corners in order and before the horizon, and about its area."""
     xp = backend.of(homography).xp
     height, width = size
@@ -73,4 +73,4 @@ def is_plausible(homography: Array, size: tuple[float, float], any_area: bool = 
     before, after = xp.roll(xp.stack([x, y]), 1, axis=1), xp.roll(xp.stack([x, y]), -1, axis=1)
     turns = (x - before[0]) * (after[1] - y) - (y - before[1]) * (after[0] - x)
     area = float(xp.sum(x * after[1] - y * after[0])) / 2 / (height * width)
-    return bool((turns > 0).all()) and (any_area or LEAST_AREA < area < LARGEST_AREA)
+    return bool((turns > 0).all()) and LEAST_AREA < area < LARGEST_AREA

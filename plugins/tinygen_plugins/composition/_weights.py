@@ -39,6 +39,8 @@ def edge_weights(mask: Array, width: float) -> Array:
     """
     xp = backend.of(mask).xp
     inside = mask > 0.5
+    if backend.of(mask).scalar(xp.all(inside == inside[0, 0])):  # no edge
+        return inside.astype(mask.dtype)
     # The edge runs between pixels, half a pixel from the centres on both of its sides.
     signed = xp.where(inside, inner_distance(inside) - 0.5, 0.5 - inner_distance(~inside))
     return xp.clip(0.5 + signed / width, 0.0, 1.0).astype(mask.dtype)

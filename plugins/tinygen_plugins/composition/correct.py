@@ -32,7 +32,7 @@ from tinygen_plugins.composition._exposure import (
 from tinygen_plugins.composition._homography import SAMPLE, determination, dlt
 from tinygen_plugins.composition._impulse import fill_by_medians, find_impulses
 from tinygen_plugins.composition._inputs import arrays_of, mask_of, require_one_size
-from tinygen_plugins.composition._register import describe_photograph, is_plausible, match_photographs
+from tinygen_plugins.composition._register import describe_photograph, match_photographs
 from tinygen_plugins.composition._weights import weighted_mean
 
 LEAST_DETERMINATION = 1e-5
@@ -170,10 +170,8 @@ class Correct(Composer, Repairer):
                 "give the four corners of something",
             )
         homography = dlt(points, images)
-        low, high = points.min(axis=0), points.max(axis=0)
-        shift = xp.array([[1.0, 0.0, low[0]], [0.0, 1.0, low[1]], [0.0, 0.0, 1.0]])
-        extent = max(high[1] - low[1], 1.0), max(high[0] - low[0], 1.0)
-        if not is_plausible(homography @ shift, extent, any_area=True):
+        depth = points @ homography[2, :2] + homography[2, 2]  # of one sign: on one side of the horizon
+        if not ((depth > 0).all() or (depth < 0).all()) or xp.linalg.det(homography * xp.sign(depth[0])) <= 0:
             raise UsageError(
                 "correct: the points turn the image inside out", "give the pairs x y u v, the corners in the same order"
             )

@@ -289,6 +289,7 @@ class Polynomial(Trainable, Sampler, Repairer):
             raise UsageError(
                 "polynomial: the image has values that are not finite", "mark those pixels as missing in the mask"
             )
-        coefficients = fit_surface(basis[known], values, xp.ones(len(known)))
+        ridge = 1e-9 * len(known)  # decides where the known pixels, all in one row, leave a coefficient open
+        coefficients = fit_surface(basis[known], values, xp.ones(len(known)), ridge)
         surface = xp.clip(basis @ coefficients, 0.0, 1.0).T.reshape(c, h, w).astype(given.dtype)
         return tensor(surface if mask is None else xp.where(missing, surface, given))

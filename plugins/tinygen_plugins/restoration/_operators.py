@@ -107,8 +107,13 @@ def _overlap(length: int, step: int) -> slice:
     source="Donoho and Johnstone 1994: the median of the finest diagonal Haar coefficients, nearly all of them noise",
 )
 def noise_level(image: Array) -> Array:
-    """The standard deviation of white noise in an image (c, h, w), told from the image alone; a number (0-d)."""
+    """The standard deviation of white noise in an image (c, h, w), told from the image alone; a number (0-d).
+
+    0 where an image is one pixel high or wide, as it has no diagonals.
+    """
     xp = backend.of(image).xp
+    if min(image.shape[1:]) < 2:
+        return xp.zeros((), image.dtype)
     even_h, even_w = image.shape[-2] // 2 * 2, image.shape[-1] // 2 * 2
     a, b = image[:, 0:even_h:2, 0:even_w:2], image[:, 0:even_h:2, 1:even_w:2]
     c, d = image[:, 1:even_h:2, 0:even_w:2], image[:, 1:even_h:2, 1:even_w:2]

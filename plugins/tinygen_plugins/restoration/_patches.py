@@ -117,6 +117,8 @@ def polynomial_fill(image: Array, known: Array, size: int, degree: int, ridge: f
         good = weight > 1e-3
         result = xp.where(good & ~done, total / xp.maximum(weight, 1e-3), result)
         done, size = done | good, 2 * size
+    if backend.of(image).scalar(xp.all(done)):
+        return result
     return xp.where(done, result, whole_surface(image, known, degree))
 
 

@@ -263,3 +263,16 @@ def test_a_wrong_option_is_told_in_one_line_with_a_hint(options, words):
         blend.Config(**options)
     assert all(word in caught.value.message for word in ("blend", *words))
     assert caught.value.hint and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_a_mask_without_an_edge_has_no_soft_one(value):
+    close(_weights.edge_weights(device(np.full((5, 6), value)), 500.0), np.full((5, 6), value), rtol=0, atol=0)
+
+
+def test_images_that_are_not_finite_are_refused():
+    bad = np.full((1, 4, 4), np.nan, "float32")
+    with pytest.raises(UsageError, match="image 2 has values that are not finite"):
+        blend.Blend(blend.Config(), None, Stream(0)).compose(
+            tensors(np.zeros((1, 4, 4), "float32"), bad), None, Stream(0)
+        )

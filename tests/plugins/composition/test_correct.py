@@ -299,3 +299,10 @@ def test_a_wrong_option_is_told_in_one_line_with_a_hint(options, words):
         correct.Config(**options)
     assert all(word in caught.value.message for word in ("correct", *words))
     assert caught.value.hint and "\n" not in str(caught.value)
+
+
+def test_four_corners_whose_box_reaches_behind_the_horizon_are_taken():
+    options = points(33, 4, 0, 0, 82, -7, 100, 0, 58, 66, 100, 100, 15, 113, 0, 100)
+    homography = make(**options)._from_points()
+    pairs = np.array(options["points"]).reshape(-1, 4)
+    close(projected(homography, pairs[:, :2]), pairs[:, 2:], rtol=1e-6, atol=1e-6)

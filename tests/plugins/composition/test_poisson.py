@@ -256,3 +256,19 @@ def test_without_a_field_no_pixel_inside_lies_above_or_below_the_border_s(seed):
     outside = target[0][region == 0]
     assert outside.min() - 1e-3 <= filled.min() and filled.max() <= outside.max() + 1e-3
     assert (filled[0][region == 0] == outside).all()
+
+
+@settings(max_examples=4)
+@given(shape=st.sampled_from([(4, 1000), (16, 1500), (1, 300), (700, 5)]))
+def test_thin_regions_are_solved_as_well(shape):
+    """A ramp over the length, held at its two ends: without a source its values are the straight line's."""
+    long = max(shape)
+    ramp = np.broadcast_to(
+        np.linspace(0, 1, long)[None, :] if shape[1] == long else np.linspace(0, 1, long)[:, None], shape
+    )
+    inside = np.ones(shape)
+    inside[(slice(None), [0, -1]) if shape[1] == long else ([0, -1], slice(None))] = 0
+    held = np.where(inside > 0, 0.0, ramp)[None]
+    excess = -np.asarray(host(_poisson.region_laplacian(device(held), device(np.ones(shape)))))
+    found = held[0] + host(_poisson.solve_on_region(device(excess), device(inside)))[0]
+    assert np.abs(found - ramp).max() < 5e-3

@@ -293,3 +293,13 @@ def test_a_wrong_option_is_told_in_one_line_with_a_hint(options, words):
         polynomial.Config(**options)
     assert all(word in caught.value.message for word in ("polynomial", *words))
     assert caught.value.hint and "\n" not in str(caught.value)
+
+
+def test_one_known_row_is_enough_for_an_answer():
+    """It leaves most coefficients open; those are then as small as can be, and nothing is thrown or swings away."""
+    image = np.random.default_rng(0).random((1, 40, 50)).astype("float32")
+    mask = np.ones((40, 50), "float32")
+    mask[20] = 0
+    model = polynomial.Polynomial(polynomial.Config(), None, Stream(0))
+    found = model.repair(tensor(device(image)), tensor(device(mask)), Stream(0)).numpy()
+    assert np.array_equal(found[0, 20], image[0, 20]) and np.isfinite(found).all()

@@ -173,3 +173,11 @@ def test_a_wrong_option_is_told_in_one_line_with_a_hint(options, words):
         least_squares.Config(**options)
     assert all(word in caught.value.message for word in ("least_squares", *words))
     assert caught.value.hint and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 1, 30), (3, 30, 1)])
+@pytest.mark.parametrize("method", ["tv", "tikhonov", "polynomial"])
+def test_pictures_of_one_row_or_column_are_taken(shape, method):
+    image = np.random.default_rng(0).random(shape).astype("float32")
+    found = repaired(image, None, method=method)
+    assert found.shape == shape and np.isfinite(found).all()
