@@ -25,6 +25,7 @@ from tinygen import cpu, im2col, parallel
 from tinygen.cpu import AdamRule, SGDRule
 from tinygen.errors import BackendError, did_you_mean
 from tinygen.im2col import CPUWorkshop, Geometry, Workshop
+from tinygen.parallel import memory_order  # noqa: F401 - of any backend's arrays; wanted here by those above
 
 Array = Any  # numpy.ndarray, cupy.ndarray or the strict backend's array: what `Backend.array_type` says
 
@@ -269,13 +270,6 @@ def _make_cupy_backend() -> Backend:  # pragma: no cover - runs where a GPU is
             adam_kernel(g, rule.step_size, *weights, rule.eps, rule.root_correction2, coupled, shrink, p, m, v)
 
     return CupyBackend()
-
-
-def memory_order(array: Array) -> list[int]:
-    """The dimensions from the outermost in memory to the innermost. Those of size 1 come first, in their own order:
-    their strides mean nothing, and differ between arrays that lie alike."""
-    shape, strides = array.shape, array.strides
-    return sorted(range(len(shape)), key=lambda axis: (shape[axis] != 1, -abs(strides[axis]) * (shape[axis] != 1)))
 
 
 # ---------------------------------------------------------------- the table of backends and the one in use

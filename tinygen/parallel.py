@@ -14,6 +14,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -172,6 +173,13 @@ if hasattr(os, "register_at_fork"):
 # ---------------------------------------------------------------- what is done in pieces
 
 
+def memory_order(array: Any) -> list[int]:
+    """The dimensions from the outermost in memory to the innermost. Those of size 1 come first, in their own order:
+    their strides mean nothing, and differ between arrays that lie alike."""
+    shape, strides = array.shape, array.strides
+    return sorted(range(len(shape)), key=lambda axis: (shape[axis] != 1, -abs(strides[axis]) * (shape[axis] != 1)))
+
+
 def in_chunks(update: Callable[..., None], written: Sequence[np.ndarray], *read: np.ndarray) -> None:
     """update(*written, *read), elementwise and in place on `written`, by cache-sized pieces on all threads.
 
@@ -179,9 +187,7 @@ def in_chunks(update: Callable[..., None], written: Sequence[np.ndarray], *read:
     """
     arrays = [*written, *read]
     if not written[0].flags.c_contiguous:  # its axes as they lie in memory
-        strides = written[0].strides
-        axes = sorted(range(len(strides)), key=strides.__getitem__, reverse=True)
-        arrays = [a.transpose(axes) for a in arrays]
+        arrays = [a.transpose(memory_order(written[0])) for a in arrays]
     if not all(a.flags.c_contiguous for a in arrays[: len(written)]):
         return update(*arrays)  # no flat view to cut
     flat = [a.reshape(-1) for a in arrays]

@@ -5,7 +5,7 @@ from tinygen.metrics.frechet import frechet_distance
 from tinygen.metrics.kernel import kernel_distance
 from tinygen.metrics.likelihood import bits_per_dim, nats_per_image
 from tinygen.metrics.neighbours import nearest_neighbours, precision_recall
-from tinygen.metrics.parzen import parzen_log_likelihood
+from tinygen.metrics.parzen import parzen_figures, parzen_log_likelihood
 from tinygen.metrics.quality import global_ssim, mse, psnr, ssim
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "mse",
     "nats_per_image",
     "nearest_neighbours",
+    "parzen_figures",
     "parzen_log_likelihood",
     "precision_recall",
     "psnr",

@@ -7,11 +7,12 @@ import math
 from tinygen import functional as F
 from tinygen.autograd import Tensor
 from tinygen.functional.convolution import Size, pair
+from tinygen.functional.padding import MODES
 from tinygen.nn.init import channels_last, kaiming_uniform
 from tinygen.nn.module import Module, Parameter
 from tinygen.random import Stream
 
-PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
+PADDING_MODES = ("zeros", *MODES[1:])
 
 
 class _Convolution(Module):

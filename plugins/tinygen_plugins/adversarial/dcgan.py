@@ -276,19 +276,10 @@ class DCGAN(Trainable, Sampler, Evaluable):
         mean, directions = principal_components(train[:2000], min(FEATURES, len(train) - 1))
         ours, floor, goal = ((images - mean) @ directions for images in (samples, train, test))  # (·, FEATURES)
         to_host = current().to_host
-
-        def likelihood(images: Array, sigma: float) -> Array:
-            return to_host(metrics.parzen_log_likelihood(images, samples, sigma))
-
-        grid = [10 ** (-1 + i / 16) for i in range(15)]  # 0.1 … 0.75
-        sigma = max(grid, key=lambda s: float(likelihood(valid, s).mean()))
-        scores = likelihood(test, sigma)
         return {
             "frechet": float(to_host(metrics.frechet_distance(ours, goal))),
             "frechet_of_training_images": float(to_host(metrics.frechet_distance(floor, goal))),
-            "parzen_log_likelihood": float(scores.mean()),
-            "standard_error": float(scores.std(ddof=1) / math.sqrt(len(scores))),
-            "sigma": sigma,
+            **metrics.parzen_figures(lambda x, sigma: metrics.parzen_log_likelihood(x, samples, sigma), valid, test),
             "samples": count,
             "test_images": len(test),
         }

@@ -23,7 +23,7 @@ from typing import Literal
 import tinygen.functional as F
 from tinygen import metrics, nn, optim
 from tinygen.autograd import Tensor, no_grad, tensor
-from tinygen.backend import Array, current, of
+from tinygen.backend import Array, of
 from tinygen.data import Batches, Dataset, DataSpec
 from tinygen.errors import UsageError
 from tinygen.host import Evaluable, Sampler, Step, Trainable, equation
@@ -240,13 +240,5 @@ class GAN(Trainable, Sampler, Evaluable):
         valid, test = (
             tensor(data.arrays(split, limit)[0]).flatten(1).data for split, limit in (("valid", 1000), ("test", None))
         )
-        to_host = current().to_host
-        grid = [10 ** (-1 + i / 16) for i in range(15)]  # 0.1 … 0.75
-        sigma = max(grid, key=lambda s: float(to_host(parzen_log_likelihood(valid, samples, s).mean())))
-        scores = to_host(parzen_log_likelihood(test, samples, sigma))
-        return {
-            "parzen_log_likelihood": float(scores.mean()),
-            "standard_error": float(scores.std(ddof=1) / math.sqrt(len(scores))),
-            "sigma": sigma,
-            "test_images": len(scores),
-        }
+        figures = metrics.parzen_figures(lambda x, sigma: parzen_log_likelihood(x, samples, sigma), valid, test)
+        return {**figures, "test_images": len(test)}

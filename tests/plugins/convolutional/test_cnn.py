@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy.special import log_softmax, softmax
 
 import tinygen
+from tests.plugins.elsewhere import same_elsewhere
 from tinygen import backend as library
 from tinygen.data import ArrayImages, Batches, Dataset, DataSpec
 from tinygen.errors import UsageError
@@ -312,11 +313,7 @@ def test_training_is_the_same_on_every_backend(backend):
         assert all(p.backend is library.current() for p in classifier.network.parameters())
         return classifier.network.state_dict()
 
-    here = two_steps()
-    with library.using("strict" if backend.name == "numpy" else "numpy"):
-        there = two_steps()
-    for name in here:
-        close(here[name], there[name], rtol=1e-4, atol=1e-5)
+    same_elsewhere(two_steps, backend, rtol=1e-4, atol=1e-5)
 
 
 def test_an_update_waits_for_nothing(backend):

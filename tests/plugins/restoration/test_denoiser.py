@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygen
-from tinygen import backend as library
+from tests.plugins.elsewhere import same_elsewhere
 from tinygen.autograd import tensor
 from tinygen.data import ArrayImages, Batches, Dataset, DataSpec
 from tinygen.errors import UsageError
@@ -221,11 +221,7 @@ def test_training_is_the_same_on_every_backend(backend):
         next(fit), next(fit)
         return net.network.state_dict()
 
-    here = two_steps()
-    with library.using("strict" if backend.name == "numpy" else "numpy"):
-        there = two_steps()
-    for name in here:
-        close(here[name], there[name], rtol=1e-4, atol=1e-5)
+    same_elsewhere(two_steps, backend, rtol=1e-4, atol=1e-5)
 
 
 def test_holes_and_odd_options_are_refused():

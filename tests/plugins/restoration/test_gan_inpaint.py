@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.special import log_expit
 
 import tinygen
-from tinygen import backend as library
+from tests.plugins.elsewhere import same_elsewhere
 from tinygen.autograd import tensor
 from tinygen.data import ArrayImages, Batches, Dataset, DataSpec
 from tinygen.errors import UsageError
@@ -234,11 +234,7 @@ def test_training_is_the_same_on_every_backend(backend):
         next(fit), next(fit)
         return net.generator.state_dict() | net.discriminator.state_dict()
 
-    here = two_steps()
-    with library.using("strict" if backend.name == "numpy" else "numpy"):
-        there = two_steps()
-    for name in here:
-        close(here[name], there[name], rtol=1e-3, atol=1e-4)
+    same_elsewhere(two_steps, backend, rtol=1e-3, atol=1e-4)
 
 
 def test_holes_are_learnt_to_be_filled():

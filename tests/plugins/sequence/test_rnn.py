@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy.special import expit, log_expit, xlog1py, xlogy
 
 import tinygen
+from tests.plugins.elsewhere import same_elsewhere
 from tests.plugins.sequence.films import DATA, SHAPE, batches, clips, data_set, in_double, with_parameters
-from tinygen import backend as library
 from tinygen.errors import UsageError
 from tinygen.host import verbs_of, verifies
 from tinygen.random import Stream
@@ -207,11 +207,7 @@ def test_training_is_the_same_on_every_backend(backend):
         next(fit), next(fit)
         return made.network.state_dict()
 
-    here = two_steps()
-    with library.using("strict" if backend.name == "numpy" else "numpy"):
-        there = two_steps()
-    for name in here:
-        close(here[name], there[name], rtol=1e-5, atol=1e-6)
+    same_elsewhere(two_steps, backend, rtol=1e-5, atol=1e-6)
 
 
 def test_the_rate_falls_in_a_straight_line():

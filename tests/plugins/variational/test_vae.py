@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy.special import expit, log_expit, logsumexp, softmax
 
 import tinygen
+from tests.plugins.elsewhere import same_elsewhere
 from tinygen import backend as library
 from tinygen.data import ArrayImages, Batches, Dataset, DataSpec
 from tinygen.errors import UsageError
@@ -505,11 +506,7 @@ def test_training_is_the_same_on_every_backend(backend):
         assert all(p.backend is library.current() for p in ours.model.parameters())
         return ours.model.state_dict()
 
-    here = two_steps()
-    with library.using("strict" if backend.name == "numpy" else "numpy"):
-        there = two_steps()
-    for name in here:
-        close(here[name], there[name], rtol=1e-5, atol=1e-6)
+    same_elsewhere(two_steps, backend, rtol=1e-5, atol=1e-6)
 
 
 # ---------------------------------------------------------------- learning, and figures
