@@ -9,6 +9,7 @@ from tinygen.autograd import no_grad
 from tinygen.cli import frame, options, pictures
 from tinygen.errors import UsageError
 from tinygen.random import Stream
+from tinygen.run.pictures import require_pictures
 
 HELP = "Make films by a trained run, or by an algorithm that needs no training, and show them side by side."
 TAKES_REST = True
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace, rest: list[str], out: frame.Output) -> None:
     with no_grad():
         result = algorithm.animate(args.frames, args.n, Stream(args.seed, name).child("animate"))
     shape = (args.n, args.frames, "c", "h", "w")
-    films = pictures.require_pictures(f"{name}: animate", result, shape, "return n films of so many frames each")
+    films = require_pictures(f"{name}: animate", result, shape, "return n films of so many frames each")
     plot.save_film(path, films, args.fps)
     document = {
         "name": name, "out": path, "n": args.n, "frames": args.frames, "fps": args.fps, "seed": args.seed,

@@ -12,6 +12,7 @@ from tinygen.cli import frame, options, pictures
 from tinygen.data import read_alpha, read_mask, write_image
 from tinygen.data.files import require_image_file
 from tinygen.random import Stream
+from tinygen.run.pictures import require_pictures
 
 HELP = "Make one picture out of several: blend, stitch, or what the algorithm does with them."
 TAKES_REST = True
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace, rest: list[str], out: frame.Output) -> None:
 
     random = Stream(args.seed, name).child("compose")
     result = algorithm.compose([tensor(image) for image in images], mask, random)
-    write_image(path, pictures.require_pictures(f"{name}: compose", result, ("c", "h", "w"), "return one image"))
+    write_image(path, require_pictures(f"{name}: compose", result, ("c", "h", "w"), "return one image"))
     document = {"name": name, "images": [str(each) for each in args.images], "out": str(path), "seed": args.seed}
     out.result(document, str(path))
 

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygen.autograd import Tensor
 from tinygen.cli import options
 from tinygen.data import read_image
-from tinygen.errors import AnomalyError, DataError, PluginError, UsageError
+from tinygen.errors import DataError, UsageError
 
 
 def open_algorithm(
@@ -55,25 +54,3 @@ def require_size(path: Path, picture: np.ndarray, other: str, image: np.ndarray)
     if picture.shape[-2:] != image.shape[-2:]:
         wanted, got = (f"{w} × {h} pixels" for *_, h, w in (image.shape, picture.shape))
         raise DataError(f"{path}: must be as large as the {other}, {wanted}, got {got}", "bring both to one size first")
-
-
-def require_pictures(owner: str, result: Any, shape: tuple[int | str, ...], hint: str) -> np.ndarray:
-    """What a plugin gave, on the host. A word in `shape` stands for any number from 1 on, "c" for 1 or 3.
-
-    Raises PluginError for another kind or shape, AnomalyError for numbers that are not finite.
-    """
-    got = result.shape if isinstance(result, Tensor) else ()
-    if len(got) != len(shape) or not all(map(_fits, got, shape)):
-        wanted = ", ".join("1 or 3" if part == "c" else str(part) for part in shape)
-        given = got if isinstance(result, Tensor) else type(result).__name__
-        raise PluginError(f"{owner} must give a Tensor ({wanted}), got {given}", hint)
-    host = result.numpy()
-    if not np.isfinite(host).all():
-        raise AnomalyError(f"{owner} gave numbers that are not finite", "look for a division by zero in the plugin")
-    return host
-
-
-def _fits(side: int, wanted: int | str) -> bool:
-    if wanted == "c":
-        return side in (1, 3)
-    return side >= 1 if isinstance(wanted, str) else side == wanted

@@ -27,6 +27,7 @@ from tinygen.data import read_alpha, read_image, read_mask, write_image
 from tinygen.data.files import require_image_file
 from tinygen.errors import DataError, PluginError, UsageError
 from tinygen.random import Stream
+from tinygen.run.pictures import require_pictures
 
 HELP = "Fill in what is missing from a picture, or, where nothing is, take the noise out of it."
 TAKES_REST = True
@@ -164,7 +165,7 @@ def _repaired(name: str, algorithm: Any, image: np.ndarray, missing: np.ndarray 
     """The image that the algorithm makes, on the host. Raises PluginError where it breaks the contract."""
     mask = None if missing is None else tensor(missing.astype(np.float32))
     result = algorithm.repair(tensor(image), mask, random)
-    repaired = pictures.require_pictures(f"{name}: repair", result, image.shape, "return the image in its own shape")
+    repaired = require_pictures(f"{name}: repair", result, image.shape, "return the image in its own shape")
     if missing is not None:
         changed = int((repaired != image).any(axis=0)[~missing].sum())
         if changed:

@@ -79,11 +79,7 @@ def folder(request: DataRequest) -> Dataset:
     test. With `request.size` each image is resized and cropped to a square, without it all must have one size.
     Raises DataError, naming the folder or file, for what is missing, empty, ambiguous or of mixed sizes.
     """
-    if not request.argument:
-        raise DataError("data folder: which folder?", GIVE_PATH)
-    root = Path(request.argument).expanduser()
-    if not root.is_dir():
-        raise DataError(f"{root}: {'is no folder' if root.exists() else 'there is no such folder'}", GIVE_PATH)
+    root = folder_of(request, "folder", GIVE_PATH)
     try:
         paths, labels, classes = list_images(root)
     except OSError as error:
@@ -95,6 +91,16 @@ def folder(request: DataRequest) -> Dataset:
         chosen = [paths[i] for i in indices]
         splits[name] = FileImages(chosen, shape, None if labels is None else labels[indices], bool(request.size))
     return Dataset(f"folder:{request.argument}", splits, shape, classes)
+
+
+def folder_of(request: DataRequest, name: str, hint: str) -> Path:
+    """The folder that `--data name:PATH` means. Raises DataError where none is named, or there is none."""
+    if not request.argument:
+        raise DataError(f"data {name}: which folder?", hint)
+    root = Path(request.argument).expanduser()
+    if not root.is_dir():
+        raise DataError(f"{root}: {'is no folder' if root.exists() else 'there is no such folder'}", hint)
+    return root
 
 
 # ---------------------------------------------------------------- which files

@@ -19,7 +19,7 @@ from PIL import Image
 
 from tinygen.data.dataset import DataRequest, Dataset, hash_of
 from tinygen.data.files import frame_count, image_size, open_frames, open_image, resize_and_crop, to_array
-from tinygen.data.folder import is_image, split_of, visible
+from tinygen.data.folder import folder_of, is_image, split_of, visible
 from tinygen.errors import DataError
 
 CLIP_FRAMES = 20  # in a clip, at most
@@ -89,11 +89,7 @@ def frames(request: DataRequest) -> Dataset:
     without it all must have one size.
     Raises DataError, naming the folder or file, for what is missing, empty, too short or of mixed sizes.
     """
-    if not request.argument:
-        raise DataError("data frames: which folder?", _GIVE_PATH)
-    root = Path(request.argument).expanduser()
-    if not root.is_dir():
-        raise DataError(f"{root}: {'is no folder' if root.exists() else 'there is no such folder'}", _GIVE_PATH)
+    root = folder_of(request, "frames", _GIVE_PATH)
     try:
         films = [(film, *_look_at(film, bool(request.size))) for film in _list_films(root)]
     except OSError as error:

@@ -13,6 +13,7 @@ from tinygen.errors import AnomalyError, PluginError
 from tinygen.host import Animator, Sampler
 from tinygen.random import Stream
 
+IN_TRAINING = "look at the figures in metrics.jsonl"
 FRAMES, FILMS_OF_16 = 20, 4  # frames of a film; and films where there would be 16 images
 
 
@@ -29,24 +30,39 @@ def draw(algorithm: Sampler, n: int, random: Stream) -> np.ndarray:
     """n sampled images (n, c, h, w) on the host. Raises PluginError for a result of another shape or kind."""
     with no_grad():
         images = algorithm.sample(n, random)
-    return _on_host(f"{type(algorithm).__name__}: sample", f"({n})", images, (n,), "return images")
+    owner = f"{type(algorithm).__name__}: sample"
+    return require_pictures(owner, images, (n, "c", "h", "w"), "return images", f"({n})", IN_TRAINING)
 
 
 def draw_films(algorithm: Animator, frames: int, n: int, random: Stream) -> np.ndarray:
     """n films (n, t, c, h, w) on the host. Raises PluginError for a result of another shape or kind."""
     with no_grad():
         films = algorithm.animate(frames, n, random)
-    return _on_host(f"{type(algorithm).__name__}: animate", f"({frames}, {n})", films, (n, frames), "return films")
+    owner, shape = f"{type(algorithm).__name__}: animate", (n, frames, "c", "h", "w")
+    return require_pictures(owner, films, shape, "return films", f"({frames}, {n})", IN_TRAINING)
 
 
-def _on_host(owner: str, call: str, pictures: Any, first: tuple[int, ...], hint: str) -> np.ndarray:
-    """Tensors (*first, c, h, w), c = 1 or 3, as an array."""
-    got = pictures.shape if isinstance(pictures, Tensor) else type(pictures).__name__
-    fits = isinstance(got, tuple) and got[: len(first)] == first and len(got) == len(first) + 3
-    if not fits or got[-3] not in (1, 3):
-        wanted = ", ".join(map(str, first))
-        raise PluginError(f"{owner}{call} must give a Tensor ({wanted}, 1 or 3, h, w), got {got}", hint)
-    host = pictures.numpy()
+def require_pictures(
+    owner: str, result: Any, shape: tuple[int | str, ...], hint: str, call: str = "",
+    cause: str = "look for a division by zero in the plugin",
+) -> np.ndarray:  # fmt: skip
+    """What a plugin gave, on the host. A word in `shape` stands for any number from 1 on, "c" for 1 or 3.
+    call: the arguments of the call, for the message. cause: where numbers that are not finite are to be looked for.
+
+    Raises PluginError for another kind or shape, AnomalyError for numbers that are not finite.
+    """
+    got = result.shape if isinstance(result, Tensor) else ()
+    if len(got) != len(shape) or not all(map(_fits, got, shape)):
+        wanted = ", ".join("1 or 3" if part == "c" else str(part) for part in shape)
+        given = got if isinstance(result, Tensor) else type(result).__name__
+        raise PluginError(f"{owner}{call} must give a Tensor ({wanted}), got {given}", hint)
+    host = result.numpy()
     if not np.isfinite(host).all():
-        raise AnomalyError(f"{owner} gave numbers that are not finite", "look at the figures in metrics.jsonl")
+        raise AnomalyError(f"{owner} gave numbers that are not finite", cause)
     return host
+
+
+def _fits(side: int, wanted: int | str) -> bool:
+    if wanted == "c":
+        return side in (1, 3)
+    return side >= 1 if isinstance(wanted, str) else side == wanted
