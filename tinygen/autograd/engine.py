@@ -138,7 +138,8 @@ def backward(output: Tensor, gradient: Tensor | None, create_graph: bool, retain
             if leaf.grad is not None:
                 arriving = leaf.grad + arriving
             elif arriving.requires_grad or id(array) in taken or not array.flags.owndata:
-                arriving = arriving * 1.0  # a copy: this one is the graph's, another leaf's or a view
+                # a copy: this one is the graph's, another leaf's or a view
+                arriving = arriving * 1.0 if create_graph else Tensor(array.copy(order="K"))
             taken.add(id(array))
             leaf.grad = arriving
     finally:

@@ -44,9 +44,11 @@ def total(dims: Sequence[int], *factors: Array) -> Array:
     order = memory_order(x)
     summed = sorted(dims, key=order.index)
     kept = [axis for axis in order if axis not in summed]
-    if len(factors) == 1 and any(x.shape[axis] != 1 for axis in kept):
+    if len(factors) == 1:
         laid = x.transpose([*summed, *kept])  # where this is how it lies
         if laid.flags.c_contiguous:
+            if all(x.shape[axis] == 1 for axis in kept):
+                return _sum_of_all(x, laid.reshape(-1)).reshape([1] * x.ndim)
             rows = laid.reshape(math.prod(x.shape[d] for d in dims), -1)  # (Π dims, the rest)
             sums = of(x).sum_rows(rows).reshape([x.shape[axis] for axis in kept])
             sums = sums.transpose([kept.index(axis) for axis in sorted(kept)])
@@ -58,6 +60,12 @@ def total(dims: Sequence[int], *factors: Array) -> Array:
     part = of(x).xp.einsum(f"{','.join([letters] * len(factors))}->{left}", *factors)
     part = part.reshape([1 if i in first else n for i, n in enumerate(x.shape)])
     return part.sum(axis=tuple(dims), keepdims=True)
+
+
+def _sum_of_all(x: Array, flat: Array) -> Array:
+    """Σ of all elements, which lie one after the other: of rows of INNER by a product with ones, then of those sums."""
+    whole = flat.size // INNER * INNER
+    return of(x).sum_rows(flat[:whole].reshape(-1, INNER)).sum() + flat[whole:].sum()
 
 
 # ---------------------------------------------------------------- the operations
@@ -84,7 +92,7 @@ class _Reduction(Function):
 class Sum(_Reduction):
     def forward(self, x: Array) -> Array:
         self.before = x.shape
-        if len(self.dims) == x.ndim:
+        if len(self.dims) == x.ndim and x.size < FEW:
             return x.sum(keepdims=self.keepdim)
         y = total(self.dims, x)
         return y if self.keepdim else y.squeeze(self.dims)
