@@ -50,33 +50,33 @@ def bilinear(image: Array, points: Array, fill: float | None = 0.0) -> Array:
     _check("bilinear", image)
     if not points.ndim or points.shape[-1] != 2:
         raise ValueError(f"bilinear: points must be (…, 2), got {points.shape}")
+    xp = of(image).xp
     height, width = image.shape[-2:]
-    columns, rows = (_around(points[..., axis], size, fill) for axis, size in enumerate((width, height)))
-    pixels = image.reshape(*image.shape[:-2], height * width)
-    result = 0.0
-    for row, row_weight in rows:
-        for column, column_weight in columns:
-            weight = (row_weight * column_weight).astype(image.dtype)
-            result = result + weight * pixels.take(row * width + column, axis=-1)
-    if fill:  # what the weights lack of 1 lies outside
-        inside = sum(weight for _, weight in rows) * sum(weight for _, weight in columns)
-        result = result + fill * (1 - inside).astype(image.dtype)
-    return result
+    # with a rim of what lies outside, every point stands between four pixels
+    rim = [(0, 0)] * (image.ndim - 2) + [(1, 1), (1, 1)]
+    around = xp.pad(image, rim, mode="edge") if fill is None else xp.pad(image, rim, constant_values=fill)
+    column, right = _place(points[..., 0], width, fill is None, image.dtype)
+    row, down = _place(points[..., 1], height, fill is None, image.dtype)
+    pixels = around.reshape(*image.shape[:-2], -1)
+    place = row * (width + 2) + column  # (…',)
+    upper, upper_right, lower, lower_right = (
+        pixels.take(place + step, axis=-1) for step in (0, 1, width + 2, width + 3)
+    )  # (…, c, …') each
+    above = upper + right * (upper_right - upper)
+    below = lower + right * (lower_right - lower)
+    return above + down * (below - above)
 
 
-def _around(position: Array, size: int, fill: float | None) -> list[tuple[Array, Array]]:
-    """Along one axis: the two pixels between whose centres a position lies, and their weights Λ, 0 outside."""
+def _place(position: Array, size: int, inside: bool, dtype: Any) -> tuple[Array, Array]:
+    """Along one axis of an image with a rim: the last pixel whose centre does not lie behind a position, and how far
+    the position is from it on the way to the next, in [0, 1]. What is farther out than the rim is brought to it, and
+    with `inside` to the outermost pixel; so is what is no number."""
     xp = of(position).xp
-    at = position - 0.5
-    at = xp.where(at == at, at, -1.0)  # no number is no place
-    at = xp.clip(at, 0, size - 1) if fill is None else xp.clip(at, -1, size)  # there is nothing from there on
-    lower = xp.floor(at)
-    part = at - lower
-    pairs = []
-    for pixel, weight in ((lower, 1 - part), (lower + 1, part)):
-        inside = (pixel >= 0) & (pixel < size)
-        pairs.append((xp.clip(pixel, 0, size - 1).astype("int64"), weight * inside))
-    return pairs
+    at = position + 0.5  # the first pixel's centre stands at 1
+    at = xp.where(at == at, at, 0.0)
+    at = xp.clip(at, 1, size) if inside else xp.clip(at, 0, size + 1)
+    pixel = xp.minimum(xp.floor(at), size)
+    return pixel.astype("int64"), (at - pixel).astype(dtype)
 
 
 def warp(image: Array, matrix: Any, size: tuple[int, int] | None = None, fill: float | None = 0.0) -> Array:

@@ -35,6 +35,16 @@ def _extent(stencil: Stencil, height: int, width: int) -> tuple[int, int]:
     return max(0, height - max(y for y, _ in stencil)), max(0, width - max(x for _, x in stencil))
 
 
+def _add(target: Array, weight: float, values: Array) -> None:
+    """target += weight · values, in place; the weights of slopes, 1 and −1, need no product."""
+    if weight == 1:
+        target += values
+    elif weight == -1:
+        target -= values
+    else:
+        target += weight * values
+
+
 @equation(
     r"(D x)_s(p) = \sum_q a_s(q)\, x(p + q): \quad D^1 = (\partial_x, \partial_y),"
     r" \quad D^2 = (\partial_{xx}, \partial_{yy}, \sqrt 2\, \partial_{xy})",
@@ -49,7 +59,7 @@ def derivatives(image: Array, order: int) -> Array:
     for part, stencil in zip(field, STENCILS[order]):
         h, w = _extent(stencil, height, width)
         for (y, x), weight in stencil.items():
-            part[..., :h, :w] += weight * image[..., y : y + h, x : x + w]
+            _add(part[..., :h, :w], weight, image[..., y : y + h, x : x + w])
     return field
 
 
@@ -64,7 +74,7 @@ def adjoint(field: Array, order: int) -> Array:
     for part, stencil in zip(field, STENCILS[order]):
         h, w = _extent(stencil, height, width)
         for (y, x), weight in stencil.items():
-            image[..., y : y + h, x : x + w] += weight * part[..., :h, :w]
+            _add(image[..., y : y + h, x : x + w], weight, part[..., :h, :w])
     return image
 
 

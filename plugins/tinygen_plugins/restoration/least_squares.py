@@ -57,8 +57,8 @@ class Config:
     """side in pixels of the patches of polynomial, even; 0 for one surface over the whole picture"""
     degree: int = 2
     """degree of polynomial"""
-    steps: int = 50
-    """steps of tv"""
+    steps: int | None = None
+    """steps of tv; None: as many as are seen, 50 to fill holes and 20 to take noise away"""
 
     def __post_init__(self) -> None:
         check_choice("least_squares", "method", self.method, list(get_args(Method)))
@@ -74,8 +74,9 @@ class Config:
                 f"least_squares: patch must be 0 or an even number from 4 to 256, got {self.patch}",
                 "for instance --patch 10",
             )
-        for name, low, high in (("degree", 0, 12), ("steps", 1, 10_000)):
-            check_range("least_squares", name, getattr(self, name), low, high)
+        check_range("least_squares", "degree", self.degree, 0, 12)
+        if self.steps is not None:
+            check_range("least_squares", "steps", self.steps, 1, 10_000)
 
 
 @equation(
@@ -130,7 +131,7 @@ class LeastSquares(Repairer):
             return plate
         # Of the dual, |p| ≤ 1: the minimum is the same for every λ where the known pixels are held. The step size suits
         # differences of neighbours of a few hundredths.
-        return minimize_variation(plate, known, 1.0, order, config.steps, tau=0.01)[0]
+        return minimize_variation(plate, known, 1.0, order, config.steps or 50, tau=0.01)[0]
 
     def _better_order(self, image: Array, known: Array, random: Stream) -> int:
         """The order that fills holes better, seen in grey in the picture's middle; 2 where that cannot be told."""
@@ -167,7 +168,7 @@ class LeastSquares(Repairer):
             return image
         if config.method == "tikhonov":
             return tikhonov(image, everywhere, strength, order)
-        return minimize_variation(image, None, strength, order, config.steps, tau=0.25)[0]
+        return minimize_variation(image, None, strength, order, config.steps or 20, tau=0.25)[0]
 
 
 def check_picture(owner: str, image: Array, missing: Array | None) -> None:
