@@ -28,10 +28,14 @@ ORDER = {
     "distributions": ("errors", "backend", "random", "autograd", "functional"),
     "optim": ("errors", "backend", "random", "autograd", "nn"),
     "host": ("errors",),
-    "run": ("errors", "backend", "random", "autograd", "functional", "nn", "optim", "data", "plot", "host", "create"),
-}
-ORDER["cli"] = (*ORDER["run"], "run", "metrics")
+    "run": (
+        "errors", "backend", "random", "autograd", "functional", "nn", "optim", "data", "metrics", "plot", "host",
+        "create",
+    ),
+}  # fmt: skip
+ORDER["study"] = (*ORDER["run"], "run")
 ORDER["testing"] = tuple(ORDER)
+ORDER["cli"] = (*ORDER["run"], "run", "study", "testing")
 TOP = ("__init__", "__main__")  # the package's front, which hands names on when they are asked for
 ALL = sorted(ROOT.rglob("*.py")) + sorted(PLUGINS.rglob("*.py"))
 

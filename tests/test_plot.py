@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from tinygen import plot
 from tinygen.data import read_image
 from tinygen.errors import OutputError
 from tinygen.plot import PLEASANT_SIDE, SEPARATOR, animation, curves, grid, save_film, save_grid
@@ -225,11 +226,21 @@ def test_curves_that_cannot_be_drawn_are_told(tmp_path):
         with pytest.raises(ValueError, match="no figures to draw"):
             curves(tmp_path / "curves.png", rows)
     for name in ("curves.xyz", "curves"):
-        with pytest.raises(OutputError, match=r"no format for curves .*\.png"):
+        with pytest.raises(OutputError, match=r"no format for figures .*\.png"):
             curves(tmp_path / name, ROWS)
     with pytest.raises(OutputError, match="there is no folder"):
         curves(tmp_path / "none" / "curves.png", ROWS)
     assert os.listdir(tmp_path) == []
+
+
+def test_lines_over_one_axis(tmp_path):
+    plot.lines(tmp_path / "lines.svg", [0, 1, 2], {"a $b": [1, 2, 3], "c": [2, 2, 5]}, "step", "error")
+    text = (tmp_path / "lines.svg").read_text()
+    assert text.startswith("<?xml") and "<!-- a $b -->" in text and "<!-- error -->" in text
+    for lines in ({}, {"a": [1.0]}):
+        with pytest.raises(ValueError, match="lines: each must have 3 points"):
+            plot.lines(tmp_path / "other.png", [0, 1, 2], lines)
+    assert os.listdir(tmp_path) == ["lines.svg"]
 
 
 def test_drawing_touches_no_global_state(tmp_path):

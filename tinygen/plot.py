@@ -12,12 +12,15 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygen.data.files import require_image_file, to_pillow, write_atomically, write_image
 from tinygen.errors import OutputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PLEASANT_SIDE = 500  # pixels; the longer side that small images are enlarged to, about
 SEPARATOR = 0.85  # light grey: seen beside black images and beside white ones
@@ -146,7 +149,6 @@ def curves(path: str | Path, rows: Sequence[Mapping[str, Any]], names: Sequence[
     rows: mappings with "step" and figures by name, as in a run's metrics file; a figure may be missing from some.
     names: which figures; None draws all but "step" and "seconds".
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     if names is None:
@@ -164,9 +166,41 @@ def curves(path: str | Path, rows: Sequence[Mapping[str, Any]], names: Sequence[
         panel.spines[["top", "right"]].set_visible(False)
     panels[-1].set_xlabel("step")
 
+    _save_figure(path, figure)
+
+
+def lines(
+    path: str | Path, x: Sequence[float], named: Mapping[str, Sequence[float]], x_label: str = "", y_label: str = ""
+) -> None:
+    """Draw lines by name over a common axis, with a legend; the format is the suffix's.
+
+    Raises ValueError for lines of other lengths.
+    """
+    from matplotlib.figure import Figure
+
+    wrong = [name for name, y in named.items() if len(y) != len(x)]
+    if wrong or not named:
+        raise ValueError(f"lines: each must have {len(x)} points, got {wrong or 'no line'}")
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    panel = figure.subplots()
+    for place, (name, y) in enumerate(named.items()):
+        panel.plot(x, y, color=f"C{place % 10}", linewidth=1.4, marker="o" if len(x) < 2 else None, label=name)
+    panel.set_xlabel(x_label, parse_math=False)
+    panel.set_ylabel(y_label, parse_math=False)
+    panel.grid(color="0.9")
+    panel.spines[["top", "right"]].set_visible(False)
+    for text in panel.legend(frameon=False).get_texts():
+        text.set_parse_math(False)
+    _save_figure(path, figure)
+
+
+def _save_figure(path: str | Path, figure: Figure) -> None:
+    """Write a figure whole or not at all. Raises OutputError for a suffix that is no format."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     suffix = Path(path).suffix.lower().removeprefix(".")
     if suffix not in FigureCanvasAgg(figure).get_supported_filetypes():
-        raise OutputError(f'{path}: no format for curves has the suffix "{suffix}"', "use a name that ends in .png")
+        raise OutputError(f'{path}: no format for figures has the suffix "{suffix}"', "use a name that ends in .png")
     content = io.BytesIO()
     figure.savefig(content, format=suffix, dpi=120)
     write_atomically(path, content.getvalue())

@@ -1,5 +1,6 @@
 """The frame of the command line: options before and after the verb, output, errors, exit codes, pipes, colour."""
 
+import contextlib
 import importlib
 import io
 import json
@@ -297,10 +298,13 @@ def on_a_terminal(*argv, **environment):
     process = subprocess.Popen(
         [*TINYGEN, *argv], stdout=follower, stderr=subprocess.PIPE, env={**clean, "TERM": "xterm", **environment}
     )
-    _, err = process.communicate()
     os.close(follower)
-    with open(leader, "rb") as terminal:
-        text = terminal.read1(65536).decode()
+    parts = []
+    with open(leader, "rb", buffering=0) as terminal, contextlib.suppress(OSError):  # at its end a terminal fails
+        while part := terminal.read(65536):
+            parts.append(part)
+    _, err = process.communicate()
+    text = b"".join(parts).decode()
     assert process.returncode == 0, err.decode()
     return text.replace("\r\n", "\n")
 

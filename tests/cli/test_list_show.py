@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
+from typing import Literal
 
 import pytest
 
 from tests.host.plugin_files import TOY, algorithm, plugin, write
-from tinygen.cli import main, show
+from tinygen.cli import main
+from tinygen.host.describe import describe_config
 
 PLUGIN = (
     plugin(algorithm("toy", "toys", ', papers=("Nobody, A toy, 1900",)'))
@@ -202,9 +204,7 @@ class Derived(Base):
 
 
 def test_options_are_described_by_their_fields():
-    described = {
-        field["name"]: (field["type"], field["default"], field["help"]) for field in show.describe_config(Derived)
-    }
+    described = {field["name"]: (field["type"], field["default"], field["help"]) for field in describe_config(Derived)}
     assert described == {
         "width": ("float", 2.0, "Told anew."),
         "depth": ("int | None", None, "First line,\nand the second."),
@@ -215,6 +215,20 @@ def test_options_are_described_by_their_fields():
     }
 
 
+Direction = Literal["up", "down"]
+
+
+@dataclasses.dataclass(frozen=True)
+class WithAlias:
+    way: "Direction" = "up"
+    back: "Direction | None" = None
+
+
+def test_the_name_of_choices_is_told_as_the_choices():
+    choices = 'Literal["up", "down"]'
+    assert [field["type"] for field in describe_config(WithAlias)] == [choices, f"{choices} | None"]
+
+
 def test_a_config_without_source_has_no_help():
     made = dataclasses.make_dataclass("Made", [("size", int, 3)])
-    assert show.describe_config(made) == [{"name": "size", "type": "int", "default": 3, "help": ""}]
+    assert describe_config(made) == [{"name": "size", "type": "int", "default": 3, "help": ""}]

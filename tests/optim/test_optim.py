@@ -374,3 +374,23 @@ def test_a_state_is_copied_and_lets_parameters_without_steps_be():
     close(fresh.state[0]["m"], np.full(2, 0.1))
     o.load_state_dict(optim.Adam([p, q]).state_dict())
     assert o.lr == 1e-3 and o.steps == [0, 0] and o.state == [{}, {}]
+
+
+@given(seed=st.integers(0, 1000), size=st.integers(1, 4))
+def test_a_batch_estimates_the_gradient_over_all_data(seed, size):
+    """SGD's step along one batch is a step of gradient descent on average over the batches, and not each by itself."""
+    random = np.random.default_rng(seed)
+    x, y = random.normal(size=(4 * size, 3)), random.normal(size=4 * size)
+
+    def step(rows):
+        w = Parameter(tinygen.tensor(np.zeros(3)).data)
+        loss = ((tinygen.tensor(x[rows]) @ w - tinygen.tensor(y[rows])) ** 2).mean()
+        loss.backward()
+        optim.SGD([w], 0.5).step()
+        return w.numpy()
+
+    batches = [slice(size * i, size * (i + 1)) for i in range(4)]
+    descent = x.T @ y / len(y)  # −½ · the gradient of the mean of (x·w − y)² at w = 0
+    steps = np.array([step(rows) for rows in batches])
+    close(steps.mean(axis=0), descent, rtol=1e-10, atol=1e-12)
+    assert np.abs(steps - descent).max() > 1e-6

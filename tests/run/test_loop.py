@@ -17,7 +17,7 @@ from tinygen.errors import AnomalyError, CheckpointError, OutputError, PluginErr
 from tinygen.host import Sampler
 from tinygen.random import Stream
 from tinygen.run import Every, Origin, Report, Run, checkpoint, draw, train
-from tinygen.run.loop import make_folder
+from tinygen.run.pictures import make_folder
 
 on_each_backend = pytest.mark.usefixtures("backend")
 OFTEN = Every(log=2, sample=0, checkpoint=3)

@@ -10,13 +10,13 @@ from tests.run import toy_plugin
 from tests.run.test_loop import make
 from tinygen import plot, tensor
 from tinygen.autograd import is_grad_enabled
-from tinygen.data import DataRequest, Dataset
+from tinygen.data import DataRequest, Dataset, read_image
 from tinygen.errors import AnomalyError, PluginError, UsageError
-from tinygen.host import Animator, Step, Trainable
+from tinygen.host import Animator, Curves, Illustrator, Step, Trainable
 from tinygen.random import Stream
 from tinygen.run import Every, checkpoint, train
 from tinygen.run.loop import require_kind
-from tinygen.run.pictures import draw_films
+from tinygen.run.pictures import draw_films, save_illustrations
 
 
 @pytest.fixture(autouse=True)
@@ -91,3 +91,42 @@ def test_a_checkpoint_tells_the_frames_of_clips_and_is_as_ever_for_stills(tmp_pa
     run.origin.images.update(checkpoint.image_values(clips.spec))
     checkpoint.write(tmp_path, run.here())
     assert checkpoint.read(tmp_path).origin.images["frames"] == 7
+
+
+class Drawing(toy_plugin.Toy, Illustrator):
+    """Draws what it is told."""
+
+    drawn = None
+
+    def illustrate(self, data, random):
+        assert not is_grad_enabled() and isinstance(data, Dataset)
+        return self.drawn
+
+
+def test_an_illustrator_leaves_its_pictures_when_training_ends(tmp_path, monkeypatch):
+    images = np.random.default_rng(0).random((3, 1, 5, 4))
+    curve = Curves(x=[0, 1, 2], lines={"loss $x": [3.0, 2.0, 1.5]}, x_label="step", y_label="nats")
+    monkeypatch.setattr(Drawing, "drawn", {"memory": tensor(images), "first-curve": curve})
+    train(make(tmp_path, Drawing), 2, Every(log=1, sample=0, checkpoint=0))
+    assert sorted(os.listdir(tmp_path / "pictures")) == ["first-curve.png", "memory.png"]
+    shown = read_image(tmp_path / "pictures" / "memory.png")
+    np.testing.assert_allclose(shown, plot.grid(images.astype(np.float32)), atol=1 / 255)
+    assert read_image(tmp_path / "pictures" / "first-curve.png").std() > 0.05
+
+
+@pytest.mark.parametrize(
+    ("drawn", "error", "message"),
+    [
+        ({"Memory": 1}, PluginError, "'Memory' is no name of a picture"),
+        ({"../m": 1}, PluginError, "is no name of a picture"),
+        ({"m": 3}, PluginError, r"Drawing: illustrate: m must give a Tensor \(n, 1 or 3, h, w\), got int"),
+        ({"m": np.zeros((4, 4))}, PluginError, r"got \(4, 4\)"),
+        ({"m": np.full((1, 1, 4, 4), np.nan)}, AnomalyError, "illustrate: m gave numbers that are not finite"),
+    ],
+)
+def test_illustrations_of_a_wrong_kind_are_told(tmp_path, monkeypatch, drawn, error, message):
+    drawn = {name: tensor(value) if isinstance(value, np.ndarray) else value for name, value in drawn.items()}
+    run = make(tmp_path, Drawing)
+    monkeypatch.setattr(Drawing, "drawn", drawn)
+    with pytest.raises(error, match=message):
+        save_illustrations(tmp_path / "pictures", run.algorithm, run.data, Stream(0))

@@ -10,15 +10,27 @@ from typing import Any
 
 import tinygen
 from tinygen.cli import frame
+from tinygen.cli.data import describe_all
 from tinygen.cli.list import row_document
-from tinygen.errors import DataError, TinygenError
+from tinygen.errors import TinygenError
 from tinygen.host.contract import DatasetSpec
 from tinygen.host.providers import describe, location
 
 HELP = "Tell what this installation has and lacks: versions, BLAS, backends, data sets, plugins."
 
-REQUIRED = ("numpy", "scipy", "pluggy", "matplotlib", "pillow", "safetensors", "tyro", "rich", "threadpoolctl")
-OPTIONAL = ("cupy-cuda12x", "cupy-cuda13x", "cupy", "pooch", "pytest", "pytest-xdist", "hypothesis")
+REQUIRED = (
+    "numpy",
+    "scipy",
+    "pluggy",
+    "matplotlib",
+    "pillow",
+    "safetensors",
+    "tyro",
+    "rich",
+    "markdown-it-py",
+    "threadpoolctl",
+)
+OPTIONAL = ("cupy-cuda12x", "cupy-cuda13x", "cupy", "pytest", "pytest-xdist", "hypothesis")
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 BACKENDS = ("numpy", "cupy")
 
@@ -108,21 +120,9 @@ def describe_data(specs: Iterable[DatasetSpec]) -> dict[str, Any]:
     except ImportError as error:
         return {"folders": [], "sets": [], "reason": f"data sets cannot be read: {describe(error, location(error))}"}
     folders = [{"path": folder, "exists": os.path.isdir(folder)} for folder in data_folders()]
-    return {"folders": folders, "sets": [_find_files(spec) for spec in specs], "reason": ""}
-
-
-def _find_files(spec: DatasetSpec) -> dict[str, Any]:
-    from tinygen.data.find import find
-
-    missing: list[str] = []
-    hint = ""
-    for file in spec.files:
-        try:
-            find(spec.folder, file)
-        except DataError as error:
-            missing.append(file)
-            hint = hint or error.hint
-    return {"name": spec.name, "ready": not missing, "missing": missing, "hint": hint}
+    told = ("name", "ready", "missing", "hint")
+    sets = [{name: row[name] for name in told} for row in describe_all(specs)]
+    return {"folders": folders, "sets": sets, "reason": ""}
 
 
 # ---------------------------------------------------------------- text

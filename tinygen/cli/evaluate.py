@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from tinygen.cli import frame, options
 from tinygen.data import Dataset
-from tinygen.errors import DataError, PluginError
+from tinygen.errors import DataError, PluginError, UsageError
+from tinygen.host import Judge
 from tinygen.random import Stream
-from tinygen.run import Origin
+from tinygen.run import Origin, load_algorithm
+from tinygen.run.judged import judged
 from tinygen.run.loop import require_kind
 
 HELP = "Measure a trained run, or an algorithm that needs no training, on a data set."
@@ -18,7 +21,11 @@ TAKES_REST = True
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="RUN_OR_NAME", help="a run's folder, or an algorithm that needs no training")
-    options.add_data_arguments(parser, f"the run's own, or {options.DEFAULT_DATA}")
+    options.add_data_arguments(parser, "the run's own, or the algorithm's, mostly glyphs")
+    parser.add_argument(
+        "--judge", metavar="RUN",
+        help="the run of a classifier, such as cnn: measure samples in its features, instead of the usual figures",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of every random number; default: 0")
 
 
@@ -34,15 +41,32 @@ def run(args: argparse.Namespace, rest: list[str], out: frame.Output) -> None:
         origin, algorithm = options.open_run(args, rest, parser)
         name, data = origin.name, _data_like(origin, args)
     else:
-        data = _data(args, options.DEFAULT_DATA)
+        data = _data(args, frame.registry(args).algorithm(args.source).data)
         name, algorithm = options.build_untrained(args, rest, parser, data.spec)
-    options.require_capability(name, algorithm, "evaluate")
+    options.require_capability(name, algorithm, "sample" if args.judge else "evaluate")
     require_kind(name, type(algorithm), data)
 
-    metrics = _figures(name, algorithm.evaluate(data, Stream(args.seed, name).child("evaluate")))
+    random = Stream(args.seed, name).child("evaluate")
+    if args.judge:
+        metrics = judged(algorithm, _judge(args, data), data, random)
+    else:
+        metrics = _figures(name, algorithm.evaluate(data, random))
     width = max(map(len, metrics), default=0)
     text = "\n".join(f"{figure.ljust(width)}  {value:.6g}" for figure, value in metrics.items())
     out.result({"name": name, "data": data.name, "metrics": metrics}, text)
+
+
+def _judge(args: argparse.Namespace, data: Dataset) -> Judge:
+    """The classifier that --judge names. Raises UsageError for one that cannot judge, or knows other images."""
+    judge, saved = load_algorithm(Path(args.judge), frame.registry(args))
+    if not isinstance(judge, Judge):
+        raise UsageError(f"--judge {args.judge}: {saved.origin.name} cannot judge samples", "name a run of cnn")
+    shape = tuple(saved.origin.images[name] for name in ("channels", "height", "width"))
+    if shape != data.shape:
+        raise UsageError(
+            f"--judge {args.judge} knows images of {shape}, {data.name} has {data.shape}", "train one on it"
+        )
+    return judge
 
 
 def _data(args: argparse.Namespace, default: str) -> Dataset:

@@ -41,8 +41,16 @@ VERBS = {
     "sample": "draw images from a trained run or from an algorithm that needs no training",
     "repair": "fill in what is missing from a picture, or take the noise out of it",
     "compose": "make one picture out of several",
+    "stylize": "paint a photograph in the style of a painting",
     "animate": "make films by a trained run, or by an algorithm that needs no training",
     "evaluate": "measure a trained run on a data set",
+    "adapt": "adapt a trained run to a few examples of something new",
+    "new": "write a plugin to begin with: it runs, and passes its checks",
+    "check": "whether a plugin keeps what is promised of it: contract, mathematics, training and more",
+    "read": "an algorithm as a page to study, its prose beside its code, or all of them as a book",
+    "graph": "the computation graph of one training step, as a picture",
+    "step": "one training step, operation by operation, forward and back",
+    "data": "the data sets that there are, where their files lie, and their download",
     "doctor": "versions, backends, data sets and plugins of this installation",
 }
 BACKENDS = ("numpy", "cupy", "auto", "strict")

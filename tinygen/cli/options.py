@@ -15,14 +15,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tinygen.cli import frame, show
+from tinygen.cli import frame
 from tinygen.data import DataRequest, Dataset, DataSpec, data_folders
 from tinygen.errors import PluginError, UsageError
 from tinygen.host import Registry, verbs_of
+from tinygen.host.describe import describe_config
 from tinygen.random import Stream
 from tinygen.run import Origin, checkpoint, load_algorithm
-
-DEFAULT_DATA = "glyphs"
 
 # ---------------------------------------------------------------- data
 
@@ -114,7 +113,7 @@ def _message_in(picture: str) -> str:
 def config_help(kind: type, hidden: Sequence[str] = ()) -> str:
     """The options of a Config as lines of help."""
     lines = ["options of this algorithm:"]
-    for option in show.describe_config(kind):
+    for option in describe_config(kind):
         if option["name"] not in hidden:
             flag = f"--{option['name'].replace('_', '-')} {option['type']}"
             lines.append(f"  {flag:<22}  {option['help']} (default: {option['default']})")

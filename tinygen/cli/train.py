@@ -17,18 +17,18 @@ from tinygen.cli import frame, options
 from tinygen.errors import CheckpointError, OutputError, UsageError
 from tinygen.host import AlgorithmSpec, Registry, verbs_of
 from tinygen.run import Checkpoint, Every, Origin, Run, checkpoint, report, train
-from tinygen.run.loop import make_folder
+from tinygen.run.pictures import make_folder
 
 HELP = "Train an algorithm on a data set; or, with --resume, go on with a run as if it had never stopped."
 TAKES_REST = True
 RUNS = Path("runs")  # where runs without --out go
 DEFAULT_STEPS = 1000  # where the Config has no field `steps`
-OF_A_RUN = (checkpoint.FILE, "metrics.jsonl", "samples", "samples.png", "samples.gif", "curves.png")
+OF_A_RUN = (checkpoint.FILE, "metrics.jsonl", "samples", "samples.png", "samples.gif", "pictures", "curves.png")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="an algorithm, as `tinygen list` names it")
-    options.add_data_arguments(parser, f"{options.DEFAULT_DATA}, or the run's own with --resume")
+    options.add_data_arguments(parser, "the algorithm's, mostly glyphs, or the run's own with --resume")
     group = parser.add_argument_group("run")
     group.add_argument("--steps", type=int, metavar="N", help="steps in all, also with --resume; default: the plugin's")
     group.add_argument("--seed", type=int, metavar="S", help="seed of every random number; default: 0")
@@ -40,6 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--sample-every", type=int, metavar="K", help="steps between pictures, 0: none; default: N/10")
     group.add_argument("--checkpoint-every", type=int, metavar="K", help="steps between checkpoints; default: N/10")
     group.add_argument("--quiet", action="store_true", help="show no progress")
+    group.add_argument(
+        "--explain", action="store_true",
+        help="take one step, print each operation with its shapes, time, memory and gradient, and leave nothing behind",
+    )  # fmt: skip
 
 
 def more_help(args: argparse.Namespace) -> str:
@@ -59,6 +63,8 @@ def run(args: argparse.Namespace, rest: list[str], out: frame.Output) -> None:
     if training.step > steps:
         raise UsageError(f"{folder} is at step {training.step}, beyond --steps {steps}", "ask for more steps")
 
+    if args.explain:
+        return _explain(training, out)
     if saved is None:
         training.checked()  # what cannot be trained or kept is told of before there is a folder
         training.folder = claim_folder(args.out, spec.name)
@@ -72,6 +78,23 @@ def run(args: argparse.Namespace, rest: list[str], out: frame.Output) -> None:
     _tell(training, metrics, plugins, again, out, quiet=args.quiet or out.json)
 
 
+def _explain(training: Run, out: frame.Output) -> None:
+    """The receipt of the next step."""
+    from tinygen.study import receipt
+    from tinygen.study.page import file_of, modules_of
+    from tinygen.study.work import first_step
+
+    fit = training.fit()
+    with receipt.recording([file_of(module) for module in modules_of(training.factory)]) as recorded:
+        first_step(fit)
+    fit.close()
+    document = {
+        "name": training.origin.name, "step": training.step + 1, "seconds": recorded.seconds,
+        "operations": recorded.rows(),
+    }  # fmt: skip
+    out.result(document, recorded.table())
+
+
 # ---------------------------------------------------------------- what to train
 
 
@@ -82,7 +105,7 @@ def _prepare(
     """The run that the command line asks for; where one is `saved`, made of the same and at its place."""
     provider = options.provider_of(registry, args.name)
     fresh = Origin(
-        name=spec.name, provider=provider, config={}, seed=0, data=options.DEFAULT_DATA, image_size=None, grey=False,
+        name=spec.name, provider=provider, config={}, seed=0, data=spec.data, image_size=None, grey=False,
         images={}, digest="",
     )  # fmt: skip
     before = saved.origin if saved else fresh
@@ -195,8 +218,10 @@ def _tell(
         "name": training.origin.name, "out": str(training.folder), "steps": training.step,
         "seconds": round(training.seconds, 3), "metrics": metrics,
     }  # fmt: skip
-    made = (training.folder / name for name in ("samples.png", "samples.gif", "curves.png", checkpoint.FILE))
-    out.result(document, str(next(path for path in made if path.is_file())))
+    made = (training.folder / name for name in ("samples.png", "samples.gif"))
+    drawn = sorted((training.folder / "pictures").glob("*.png"))
+    others = (training.folder / name for name in ("curves.png", checkpoint.FILE))
+    out.result(document, str(next(path for path in (*made, *drawn, *others) if path.is_file())))
     if not quiet:
         out.note(_next_commands(training, plugins, again))
 

@@ -100,13 +100,20 @@ class DrawnImages:
 
     The first images of the split, as many as fit into KEEP_BYTES, are drawn once and kept; what lies beyond is drawn
     whenever it is asked for, so that large images cost time rather than memory. Labels are kept in any case.
+
+    label: `label(index)` gives the label alone, for where that is cheaper: labels are asked for without their images
+        where images are looked up by class. None: a label comes with its image.
     """
 
-    def __init__(self, count: int, shape: tuple[int, int, int], draw: Callable[[int], tuple[np.ndarray, int]]) -> None:
-        self._draw = draw
+    def __init__(
+        self, count: int, shape: tuple[int, int, int], draw: Callable[[int], tuple[np.ndarray, int]],
+        label: Callable[[int], int] | None = None,
+    ) -> None:  # fmt: skip
+        self._draw, self._label = draw, label
         self._pixels = np.empty((min(count, KEEP_BYTES // math.prod(shape)), *shape), np.uint8)
         self._labels = np.empty(count, np.int64)
-        self._done = np.zeros(count, bool)
+        self._done = np.zeros(count, bool)  # drawn
+        self._told = np.zeros(count, bool)  # its label is known
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -115,7 +122,7 @@ class DrawnImages:
         pixels, self._labels[index] = self._draw(index)
         if index < len(self._pixels):
             self._pixels[index] = pixels
-        self._done[index] = True
+        self._done[index] = self._told[index] = True
         return pixels
 
     def _ensure(self, indices: np.ndarray) -> None:
@@ -131,7 +138,11 @@ class DrawnImages:
         return np.stack(pixels) * np.float32(1 / 255)
 
     def labels(self, indices: np.ndarray) -> np.ndarray:
-        self._ensure(indices)
+        if self._label is None:
+            self._ensure(indices)
+        else:
+            for index in set(indices[~self._told[indices]].tolist()):
+                self._labels[index], self._told[index] = self._label(index), True
         return self._labels[indices]
 
 
@@ -208,14 +219,14 @@ class Batches:
             raise DataError("the data has no images", "check the folder or the split")
         if size < 1:
             raise DataError(f"batch size must be at least 1, got {size}")
-        self._images, self._random = images, random
+        self.split, self.random = images, random
         self.size = min(size, len(images))
         self.drawn = 0
         self._epoch, self._order = -1, np.empty(0, np.int64)
 
     @property
     def per_epoch(self) -> int:
-        return len(self._images) // self.size
+        return len(self.split) // self.size
 
     def __iter__(self) -> Batches:
         return self
@@ -223,12 +234,12 @@ class Batches:
     def __next__(self) -> Batch:
         epoch, place = divmod(self.drawn, self.per_epoch)
         if epoch != self._epoch:
-            order = self._random.child(f"epoch {epoch}").permutation(len(self._images))
+            order = self.random.child(f"epoch {epoch}").permutation(len(self.split))
             self._epoch, self._order = epoch, current().to_host(order)
         indices = self._order[place * self.size : (place + 1) * self.size]
         self.drawn += 1
-        images = self._images.images(indices)  # first: where images are drawn, their labels come with them
-        labels = self._images.labels(indices)
+        images = self.split.images(indices)  # first: where images are drawn, their labels come with them
+        labels = self.split.labels(indices)
         place_on = current().from_host
         return Batch(tensor(place_on(images)), None if labels is None else tensor(place_on(labels)))
 

@@ -71,10 +71,16 @@ def glyphs(request: DataRequest) -> Dataset:
     fonts = tuple(_fonts_with(character) for character in characters)
 
     def split(name: str) -> DrawnImages:
-        def draw(index: int) -> tuple[np.ndarray, int]:
-            return draw_glyph(characters, fonts, side, Stream(request.seed, f"glyphs/{name}/{index}", backend.NUMPY))
+        def random(index: int) -> Stream:
+            return Stream(request.seed, f"glyphs/{name}/{index}", backend.NUMPY)
 
-        return DrawnImages(COUNTS[name], (1, side, side), draw)
+        def draw(index: int) -> tuple[np.ndarray, int]:
+            return draw_glyph(characters, fonts, side, random(index))
+
+        def label(index: int) -> int:
+            return _label(characters, random(index).uniform(1, dtype="float64")[0])
+
+        return DrawnImages(COUNTS[name], (1, side, side), draw, label)
 
     full_name = f"glyphs:{request.argument}" if request.argument else "glyphs"
     return Dataset(full_name, {name: split(name) for name in COUNTS}, (1, side, side), characters)
@@ -89,13 +95,18 @@ def draw_glyph(
     random: a fresh stream of NumPy's backend; eight numbers are drawn.
     """
     u = random.uniform(8, dtype="float64")
-    label = int(u[0] * len(characters))
+    label = _label(characters, u[0])
     font_name = fonts[label][int(u[1] * len(fonts[label]))]
     steps = STROKES[font_name][int(u[2] * len(STROKES[font_name]))]
     height = min(2 * side, MAX_MASTER_HEIGHT)
     master = _master(font_name, characters[label], round(steps * STROKE_STEP * height), height)
     linear, centre = _placement(np.array(master.size), CAPITAL_HEIGHT * side / height, side, u[3:])
     return _map(master, linear, centre, side)[None], label
+
+
+def _label(characters: tuple[str, ...], u: float) -> int:
+    """Which of the characters the first number of an image, in [0, 1), stands for."""
+    return int(u * len(characters))
 
 
 def _placement(ink: np.ndarray, unit: float, side: int, how: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,7 +17,7 @@ from tinygen.errors import PluginError
 
 if TYPE_CHECKING:
     from tinygen.autograd import Tensor
-    from tinygen.data import Batches, Dataset
+    from tinygen.data import Batches, Dataset, Support
     from tinygen.random import Stream
 
 API = "1"
@@ -49,6 +49,22 @@ def _require_reference(spec: Any, name: str) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Checks:
+    """What `tinygen check` must know of an algorithm."""
+
+    small: Mapping[str, Any] = field(default_factory=dict)  # options under which a training step takes a moment
+    expected: Mapping[str, str] = field(default_factory=dict)  # checks that it fails on purpose, by id: the reason
+    data: str = ""  # what it is checked on, where not on AlgorithmSpec.data
+
+    def __post_init__(self) -> None:
+        for name, reason in self.expected.items():
+            _require(
+                isinstance(reason, str) and reason.strip() != "", "Checks", f"expected {name} needs a reason", reason,
+                "tell why the plugin fails this check on purpose",
+            )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AlgorithmSpec:
     """One algorithm of a plugin, told without importing it."""
 
@@ -60,10 +76,12 @@ class AlgorithmSpec:
     verbs: tuple[str, ...]  # ("train", "sample", "evaluate")
     papers: tuple[str, ...] = ()  # "Goodfellow et al., Generative Adversarial Nets, 2014, arXiv:1406.2661"
     untrained: bool = False  # for one that can be trained: its other verbs also do without
+    data: str = "glyphs"  # what it is trained on where --data says nothing
+    checks: Checks = field(default_factory=Checks)  # for `tinygen check`
     api: str = API
 
     def __post_init__(self) -> None:
-        _require_texts(self, ("name", "family", "summary"))
+        _require_texts(self, ("name", "family", "summary", "data"))
         _require(
             NAME.fullmatch(self.name) is not None, "AlgorithmSpec", "name must be lower-case words joined by _ or -",
             self.name, 'for instance "style_gan"',
@@ -87,6 +105,26 @@ class AlgorithmSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where a file of a data set can be downloaded."""
+
+    file: str
+    urls: tuple[str, ...]  # tried in turn
+    sha256: str  # the sum by which it is known, 64 hexadecimal digits
+
+    def __post_init__(self) -> None:
+        _require_texts(self, ("file",))
+        _require(
+            isinstance(self.urls, tuple) and bool(self.urls) and all(str(url).startswith("http") for url in self.urls),
+            f"Source {self.file}", "urls must be a tuple of addresses", self.urls, 'write urls=("https://…",)',
+        )  # fmt: skip
+        _require(
+            re.fullmatch("[0-9a-f]{64}", str(self.sha256)) is not None, f"Source {self.file}",
+            "sha256 must be 64 hexadecimal digits", self.sha256, "sha256sum prints it",
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetSpec:
     """One data set, told without importing what reads it."""
 
@@ -96,6 +134,7 @@ class DatasetSpec:
     argument: str = ""  # what stands after the colon: "PATH"; a trailing "?" makes it optional; "" means none
     folder: str = ""  # the folder below the data folders that holds its files; "" for generated data
     files: tuple[str, ...] = ()  # the files expected there
+    sources: tuple[Source, ...] = ()  # where they can be downloaded, those that can
 
     def __post_init__(self) -> None:
         _require_texts(self, ("name", "summary"))
@@ -104,6 +143,11 @@ class DatasetSpec:
             self.name, 'for instance "fashion-mnist"',
         )  # fmt: skip
         _require_reference(self, "factory")
+        for source in self.sources:
+            _require(
+                isinstance(source, Source) and source.file in self.files, f"DatasetSpec {self.name}",
+                "sources must tell of its files", source, "name the same file in files",
+            )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +155,16 @@ class Step:
     """What `fit` yields after an update: named figures, as numbers or as one-element tensors."""
 
     metrics: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curves:
+    """Lines over a common axis, for a picture: `lines` by name, each as long as `x`."""
+
+    x: Sequence[float]
+    lines: Mapping[str, Sequence[float]]
+    x_label: str = ""
+    y_label: str = ""
 
 
 class Trainable(ABC):
@@ -165,7 +219,14 @@ class Stylizer(ABC):
 
     @abstractmethod
     def stylize(self, content: Tensor, style: list[Tensor]) -> Iterator[Tensor]:
-        """The content image (c, h, w) in the style of the others, better with each item yielded."""
+        """The content image (c, h, w) in [0, 1] in the style of the others: as high and wide, better with each item.
+
+        style: images of as many channels, each of its own size; none, where the style is what was learnt.
+        """
+
+    def stages(self, content: Tensor) -> int:
+        """How many items `stylize` yields for this image, so that progress can be shown."""
+        return 1
 
 
 class Animator(ABC):
@@ -188,8 +249,35 @@ class Adapter(ABC):
     """verb adapt."""
 
     @abstractmethod
-    def adapt(self, support: Any) -> Any:
-        """A copy of the model adapted to a few examples."""
+    def adapt(self, support: Support) -> Any:
+        """A copy of the model adapted to a few examples; the model itself stays as it is.
+
+        One that can `sample` gives a copy that samples what is like the examples. One that tells classes apart gives
+        an object with `probabilities(images)`: images (n, c, h, w) in [0, 1] to (n, len(support.classes)).
+        """
+
+
+class Illustrator(ABC):
+    """No verb: pictures of what it has learnt, beside its samples or in their place, as memory or feature maps."""
+
+    @abstractmethod
+    def illustrate(self, data: Dataset, random: Stream) -> Mapping[str, Tensor | Curves]:
+        """Pictures by name, drawn when training ends: images (n, c, h, w) in [0, 1] as a grid, or lines.
+
+        A name is a word or several, joined by -: it becomes the name of a file.
+        """
+
+
+class Judge(ABC):
+    """No verb: knows real images and their classes, and so can judge what others make: `evaluate RUN --judge RUN`."""
+
+    @abstractmethod
+    def features(self, images: Tensor) -> Tensor:
+        """Images (n, c, h, w) in [0, 1] to features (n, d), near each other for images that are alike."""
+
+    @abstractmethod
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Images (n, c, h, w) in [0, 1] to the probabilities of the classes (n, classes)."""
 
 
 CAPABILITIES: dict[str, type] = {

@@ -2,6 +2,7 @@
 
 from tinygen.metrics.classes import class_balance
 from tinygen.metrics.frechet import frechet_distance
+from tinygen.metrics.interval import mean_interval
 from tinygen.metrics.kernel import kernel_distance
 from tinygen.metrics.likelihood import bits_per_dim, nats_per_image
 from tinygen.metrics.neighbours import nearest_neighbours, precision_recall
@@ -14,6 +15,7 @@ __all__ = [
     "frechet_distance",
     "global_ssim",
     "kernel_distance",
+    "mean_interval",
     "mse",
     "nats_per_image",
     "nearest_neighbours",

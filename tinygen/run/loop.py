@@ -5,8 +5,9 @@ between the steps: figures, sample pictures, checkpoints, signals. Nothing of th
 so that how often it happens changes no number, and a run that was stopped goes on bit for bit as if it never had been.
 
 A run's folder holds `checkpoint.safetensors`, `metrics.jsonl`, `samples/step-….png`, and at the end `samples.png` and
-`curves.png`; samples of an algorithm that makes films are GIFs. The streams of a run are those of its seed under the
-algorithm's name: "…/algorithm", "…/batches" and "…/preview".
+`curves.png`; samples of an algorithm that makes films are GIFs, and an Illustrator's pictures lie in `pictures/`. The
+streams of a run are those of its seed under the algorithm's name: "…/algorithm", "…/batches", "…/preview" and
+"…/illustrate".
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ import numpy as np
 from tinygen import backend, plot
 from tinygen.autograd import detect_anomaly
 from tinygen.data import Batches, Dataset
-from tinygen.errors import AnomalyError, CheckpointError, OutputError, PluginError, TinygenError, UsageError
+from tinygen.errors import AnomalyError, CheckpointError, PluginError, TinygenError, UsageError
 from tinygen.host import Animator, Sampler, Step, Trainable
 from tinygen.random import Stream
 from tinygen.run import checkpoint
 from tinygen.run.checkpoint import Checkpoint, Origin
-from tinygen.run.pictures import save_pictures
+from tinygen.run.pictures import make_folder, save_illustrations, save_pictures
 from tinygen.run.report import OWN_KEYS, Means, MetricsLog, Report
 from tinygen.run.state import capture, restore
 
@@ -262,7 +263,9 @@ class _Training:
 
     def end(self) -> None:
         """The pictures of a run that is complete."""
-        save_pictures(self.run.folder / "samples", self.run.algorithm, FINAL_IMAGES, self.run.stream("preview"))
+        run = self.run
+        save_pictures(run.folder / "samples", run.algorithm, FINAL_IMAGES, run.stream("preview"))
+        save_illustrations(run.folder / "pictures", run.algorithm, run.data, run.stream("illustrate"))
         rows = self.log.rows()
         if _figures(rows):
             plot.curves(self.run.folder / "curves.png", rows)
@@ -354,15 +357,7 @@ def _prove(run: Run, here: Checkpoint) -> None:
         ) from error
 
 
-# ---------------------------------------------------------------- folders, signals
-
-
-def make_folder(path: Path) -> None:
-    """Make a folder where there is none. Raises OutputError where that cannot be."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be made a folder: {error.strerror}", "choose another --out") from error
+# ---------------------------------------------------------------- signals
 
 
 class _StopSignal:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,13 @@ import numpy as np
 
 from tinygen import plot
 from tinygen.autograd import Tensor, no_grad
-from tinygen.errors import AnomalyError, PluginError
-from tinygen.host import Animator, Sampler
+from tinygen.data import Dataset
+from tinygen.errors import AnomalyError, OutputError, PluginError
+from tinygen.host import Animator, Curves, Illustrator, Sampler
 from tinygen.random import Stream
 
 IN_TRAINING = "look at the figures in metrics.jsonl"
+PICTURE_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 FRAMES, FILMS_OF_16 = 20, 4  # frames of a film; and films where there would be 16 images
 
 
@@ -24,6 +27,29 @@ def save_pictures(stem: Path, algorithm: Any, n: int, random: Stream) -> None:
     elif isinstance(algorithm, Animator):
         films = draw_films(algorithm, FRAMES, n * FILMS_OF_16 // 16, random)
         plot.save_film(stem.with_suffix(".gif"), films)
+
+
+def save_illustrations(folder: Path, algorithm: Any, data: Dataset, random: Stream) -> None:
+    """Write what an Illustrator draws into the folder, NAME.png each; nothing for any other algorithm.
+
+    Raises PluginError for pictures of another kind, AnomalyError for numbers that are not finite.
+    """
+    if not isinstance(algorithm, Illustrator):
+        return
+    owner = f"{type(algorithm).__name__}: illustrate"
+    with no_grad():
+        pictures = algorithm.illustrate(data, random)
+    for name in pictures:
+        if PICTURE_NAME.fullmatch(name) is None:
+            raise PluginError(f"{owner}: {name!r} is no name of a picture", 'words joined by -, for instance "memory"')
+    make_folder(folder)
+    for name, picture in pictures.items():
+        path = folder / f"{name}.png"
+        if isinstance(picture, Curves):
+            plot.lines(path, picture.x, picture.lines, picture.x_label, picture.y_label)
+        else:
+            shape = ("n", "c", "h", "w")
+            plot.save_grid(path, require_pictures(f"{owner}: {name}", picture, shape, "give images or Curves"))
 
 
 def draw(algorithm: Sampler, n: int, random: Stream) -> np.ndarray:
@@ -66,3 +92,11 @@ def _fits(side: int, wanted: int | str) -> bool:
     if wanted == "c":
         return side in (1, 3)
     return side >= 1 if isinstance(wanted, str) else side == wanted
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder where there is none. Raises OutputError where that cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be made a folder: {error.strerror}", "choose another --out") from error

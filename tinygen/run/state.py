@@ -147,7 +147,8 @@ class _Capture:
         if host.dtype.kind not in _NUMBER_KINDS or host.dtype.itemsize > 8:
             _refuse(path, host)
         axes = backend.memory_order(host)
-        if not host.flags.c_contiguous and axes != sorted(axes):
+        longer = [axis for axis in axes if host.shape[axis] != 1]  # the others lie anywhere
+        if not host.flags.c_contiguous and longer != sorted(longer):
             entry["axes"], host = axes, host.transpose(axes)
         self.arrays[path] = np.asarray(host, order="C")
 

@@ -1,6 +1,6 @@
 """The kit for tests: comparisons that feed the ledger of equations, strategies, the declarative row of an operation,
-gradient checks, and the strict backend that stands in for a GPU. Rows and strategies need hypothesis
-(`pip install tinygen[test]`) and are imported when first used, so that the strict backend does without."""
+gradient checks, the checks of plugins, and the strict backend that stands in for a GPU. Rows and strategies need
+hypothesis (`pip install tinygen[test]`) and are imported when first used, so that the strict backend does without."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ from tinygen.testing.compare import close, host
 
 if TYPE_CHECKING:
     from tinygen.testing.assertions import assert_gradients, assert_matches
+    from tinygen.testing.conformance import conformance_tests
     from tinygen.testing.operations import Row, check, row_test, tensors
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "assert_matches",
     "check",
     "close",
+    "conformance_tests",
     "gradcheck",
     "host",
     "row_test",
@@ -26,6 +28,7 @@ __all__ = [
 ]
 _LATE = {
     "assertions": ("assert_gradients", "assert_matches"),
+    "conformance": ("conformance_tests",),
     "operations": ("Row", "check", "row_test", "tensors"),
 }
 

@@ -1,6 +1,6 @@
 """Generators that learn in a game against a critic."""
 
-from tinygen.host import AlgorithmSpec, hookimpl
+from tinygen.host import AlgorithmSpec, Checks, hookimpl
 
 
 @hookimpl
@@ -14,6 +14,7 @@ def tinygen_algorithms():
             config="tinygen_plugins.adversarial.gan:Config",
             verbs=("train", "sample", "evaluate"),
             papers=("Goodfellow et al., Generative Adversarial Nets, NIPS 2014, arXiv:1406.2661",),
+            checks=Checks(small={"hidden": 12, "latent": 3, "batch_size": 6}),
         ),
         AlgorithmSpec(
             name="dcgan",
@@ -26,5 +27,6 @@ def tinygen_algorithms():
                 "Radford, Metz and Chintala, Unsupervised Representation Learning with Deep Convolutional Generative "
                 "Adversarial Networks, ICLR 2016, arXiv:1511.06434",
             ),
+            checks=Checks(small={"width": 2, "latent": 3, "batch_size": 6}),
         ),
     ]

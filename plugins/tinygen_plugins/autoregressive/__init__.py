@@ -1,6 +1,6 @@
 """Generators that take one value after the other, each by what came before it."""
 
-from tinygen.host import AlgorithmSpec, hookimpl
+from tinygen.host import AlgorithmSpec, Checks, hookimpl
 
 
 @hookimpl
@@ -20,6 +20,7 @@ def tinygen_algorithms() -> list[AlgorithmSpec]:
                 "Ekstrom, Woods, Two-Dimensional Spectral Factorization in Recursive Digital Filtering, 1976",
                 "Brockwell, Davis, Time Series: Theory and Methods, 2nd edition, 1991",
             ),
+            checks=Checks(small={"margin": 2, "batch_size": 6}),
         ),
         AlgorithmSpec(
             name="pixelcnn",
@@ -32,5 +33,6 @@ def tinygen_algorithms() -> list[AlgorithmSpec]:
                 "van den Oord, Kalchbrenner, Kavukcuoglu, Pixel Recurrent Neural Networks, ICML 2016, arXiv:1601.06759",
                 "van den Oord et al., Conditional Image Generation with PixelCNN Decoders, NIPS 2016, arXiv:1606.05328",
             ),
+            checks=Checks(small={"features": 6, "blocks": 1, "batch_size": 4}),
         ),
     ]

@@ -1,6 +1,6 @@
 """Networks of convolutions that look at images: to tell what they show, and to write them down in a few numbers."""
 
-from tinygen.host import AlgorithmSpec, hookimpl
+from tinygen.host import AlgorithmSpec, Checks, hookimpl
 
 
 @hookimpl
@@ -18,6 +18,7 @@ def tinygen_algorithms() -> list[AlgorithmSpec]:
                 "Ioffe and Szegedy, Batch Normalization, ICML 2015, arXiv:1502.03167",
                 "Srivastava et al., Dropout: A Simple Way to Prevent Neural Networks from Overfitting, JMLR 2014",
             ),
+            checks=Checks(small={"width": 3, "features": 8, "batch_size": 6}),
         ),
         AlgorithmSpec(
             name="autoencoder",
@@ -31,5 +32,6 @@ def tinygen_algorithms() -> list[AlgorithmSpec]:
                 "Hinton and Salakhutdinov, Reducing the Dimensionality of Data with Neural Networks, Science 2006",
                 "Ghosh et al., From Variational to Deterministic Autoencoders, ICLR 2020, arXiv:1903.12436",
             ),
+            checks=Checks(small={"width": 3, "code": 3, "batch_size": 6}),
         ),
     ]

@@ -20,13 +20,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+import tinygen
 import tinygen.functional as F
 from tinygen import nn, optim
 from tinygen.autograd import Tensor, no_grad, tensor
 from tinygen.backend import Array, of
 from tinygen.data import Batches, Dataset, DataSpec
 from tinygen.errors import UsageError
-from tinygen.host import Evaluable, Step, Trainable, check_choice, check_range, equation
+from tinygen.host import Evaluable, Illustrator, Judge, Step, Trainable, check_choice, check_range, equation
 from tinygen.random import Stream
 
 KERNEL, MARGIN = 5, 2  # a kernel's side, and the margin with which a map stays as large as the image
@@ -172,7 +173,7 @@ class Network(nn.Module):
         return self.out(self.dropout(self.features(x)))
 
 
-class CNN(Trainable, Evaluable):
+class CNN(Trainable, Evaluable, Illustrator, Judge):
     """The classes of images of one size."""
 
     def __init__(self, config: Config, data: DataSpec, random: Stream) -> None:
@@ -217,11 +218,26 @@ class CNN(Trainable, Evaluable):
         """Images (n, c, h, w) in [0, 1] to features (n, features): near each other for images that are alike."""
         return _by_pieces(self.averaged.features, images)
 
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Images (n, c, h, w) in [0, 1] to the probabilities of the classes (n, classes)."""
+        return F.softmax(self.logits(images), 1)
+
     def feature_maps(self, image: Tensor) -> list[Tensor]:
         """Where in an image (c, h, w) each kernel of each stage finds its pattern: (width, h/2, w/2) and
         (2 width, h/4, w/4), none negative."""
         with no_grad():
             return [maps[0] for maps in self.averaged.maps(image[None])]
+
+    def illustrate(self, data: Dataset, random: Stream) -> dict[str, Tensor]:
+        """The feature maps of one training image in each stage, the image first; each map up to its own largest."""
+        image = tensor(data.arrays("train", 1)[0][0])
+        picture = image.mean(dim=0)[None, None]  # (1, 1, h, w)
+        drawn = {}
+        for number, maps in enumerate(self.feature_maps(image), start=1):  # (channels, h, w)
+            light = maps / maps.amax(dim=(1, 2), keepdim=True).clamp(min=1e-8)
+            small = F.interpolate(picture, size=maps.shape[1:])
+            drawn[f"feature-maps-{number}"] = tinygen.cat([small, light[:, None]])
+        return drawn
 
     def evaluate(self, data: Dataset, random: Stream) -> dict[str, float]:
         """The share of test images told wrongly, in percent with its standard error, and the nats an image."""

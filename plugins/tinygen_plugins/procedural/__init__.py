@@ -1,6 +1,6 @@
 """Procedural images: pictures made by rules and chance, with nothing to train."""
 
-from tinygen.host import AlgorithmSpec, DatasetSpec, hookimpl
+from tinygen.host import AlgorithmSpec, Checks, DatasetSpec, hookimpl
 
 
 @hookimpl
@@ -18,6 +18,7 @@ def tinygen_algorithms() -> list[AlgorithmSpec]:
                 "Delaunay, Sur la sphère vide, 1934",
                 "Farin, Curves and Surfaces for CAGD, 5th edition, 2002",
             ),
+            checks=Checks(small={"size": 24}),
         ),
         AlgorithmSpec(
             name="noise",
@@ -31,6 +32,7 @@ def tinygen_algorithms() -> list[AlgorithmSpec]:
                 "Foi, Trimeche, Katkovnik, Egiazarian, Practical Poissonian-Gaussian noise modeling and fitting, 2008",
                 "Voss, Fractals in nature, in The Science of Fractal Images, 1988",
             ),
+            checks=Checks(small={"size": 24}),
         ),
         AlgorithmSpec(
             name="particles",
@@ -44,6 +46,7 @@ def tinygen_algorithms() -> list[AlgorithmSpec]:
                 "Bridson, Hourihan, Nordenstam, Curl-noise for procedural fluid flow, 2007",
                 "Kloeden, Platen, Numerical Solution of Stochastic Differential Equations, 1992",
             ),
+            checks=Checks(small={"size": 24, "particles": 50, "layers": 1}),
         ),
         AlgorithmSpec(
             name="pixels",
@@ -53,6 +56,7 @@ def tinygen_algorithms() -> list[AlgorithmSpec]:
             config="tinygen_plugins.procedural.pixels:Config",
             verbs=("sample",),
             papers=("Shannon, A Mathematical Theory of Communication, 1948",),
+            checks=Checks(small={"size": 24}),
         ),
         AlgorithmSpec(
             name="polynomial",
@@ -66,6 +70,7 @@ def tinygen_algorithms() -> list[AlgorithmSpec]:
                 "Hoerl and Kennard, Ridge regression: biased estimation for nonorthogonal problems, 1970",
             ),
             untrained=True,
+            checks=Checks(small={"size": 24, "batch_size": 6}),
         ),
         AlgorithmSpec(
             name="template",
@@ -75,6 +80,7 @@ def tinygen_algorithms() -> list[AlgorithmSpec]:
             config="tinygen_plugins.procedural.template:Config",
             verbs=("sample", "compose"),
             papers=("Porter and Duff, Compositing Digital Images, 1984",),
+            checks=Checks(small={"size": 24}),
         ),
     ]
 

@@ -1,6 +1,6 @@
 """Restoration: pictures with holes, scratches and noise made whole."""
 
-from tinygen.host import AlgorithmSpec, hookimpl
+from tinygen.host import AlgorithmSpec, Checks, hookimpl
 
 
 @hookimpl
@@ -33,6 +33,7 @@ def tinygen_algorithms() -> list[AlgorithmSpec]:
                 "Lehtinen et al., Noise2Noise: Learning Image Restoration without Clean Data, ICML 2018, "
                 "arXiv:1803.04189",
             ),
+            checks=Checks(small={"depth": 3, "width": 4, "batch_size": 6}),
         ),
         AlgorithmSpec(
             name="gan_inpaint",
@@ -42,5 +43,6 @@ def tinygen_algorithms() -> list[AlgorithmSpec]:
             config="tinygen_plugins.restoration.gan_inpaint:Config",
             verbs=("train", "repair", "evaluate"),
             papers=("Pathak et al., Context Encoders: Feature Learning by Inpainting, CVPR 2016, arXiv:1604.07379",),
+            checks=Checks(small={"width": 2, "batch_size": 6}),
         ),
     ]

@@ -1,6 +1,6 @@
 """Generators that learn to encode images into latent variables, and to decode these again."""
 
-from tinygen.host import AlgorithmSpec, hookimpl
+from tinygen.host import AlgorithmSpec, Checks, hookimpl
 
 
 @hookimpl
@@ -13,6 +13,7 @@ def tinygen_algorithms() -> list[AlgorithmSpec]:
             factory="tinygen_plugins.variational.vae:VAE",
             config="tinygen_plugins.variational.vae:Config",
             verbs=("train", "sample", "repair", "animate", "evaluate"),
+            checks=Checks(small={"hidden": 12, "latent": 3, "batch_size": 6, "draws": 4}),
             papers=(
                 "Kingma and Welling, Auto-Encoding Variational Bayes, ICLR 2014, arXiv:1312.6114",
                 "Rezende et al., Stochastic Backpropagation and Approximate Inference, ICML 2014, arXiv:1401.4082",

@@ -1,0 +1,1 @@
+"""Plugins with a fault each, and one without: what `tinygen check` must find."""
