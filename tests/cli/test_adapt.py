@@ -147,7 +147,7 @@ def _other_folders():
     ("code", "words", "said"),
     [
         (2, (), ["required: --support"]),
-        (2, ("--support", "letters"), ["adapt: what for?", "--query", "-o"]),
+        (2, ("--support", "letters"), ["adapt: nothing is asked of the adapted copy", "--query", "-o"]),
         (1, ("--support", "none", "-o", "copy"), ["none: there is no such folder", "--support FOLDER"]),
         (1, ("--support", "mixed/1.png", "-o", "copy"), ["mixed/1.png: is no folder"]),
         (1, ("--support", "empty", "-o", "copy"), ["empty: there are no images in it", "--support FOLDER"]),

@@ -45,11 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, rest: list[str], out: frame.Output) -> None:
+    algorithm, saved = _open(args)
     if args.query is None and args.out is None:
-        raise UsageError("adapt: what for?", "name pictures with --query, or a folder for the adapted run with -o")
+        raise UsageError(
+            "adapt: nothing is asked of the adapted copy",
+            "name pictures to be told apart with --query, or a folder for its run with -o",
+        )
     if args.out is not None:
         require_no_run(args.out)
-    algorithm, saved = _open(args)
     name = saved.origin.name
     support = _support(args.support, saved.origin, args.invert)
     query = None if args.query is None else _read(args.query, saved.origin, args.invert)

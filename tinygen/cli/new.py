@@ -211,6 +211,8 @@ def _write_ledger(root: Path, test: str) -> bool:
     if not all(importlib.util.find_spec(name) for name in ("pytest", "hypothesis")):
         return False
     options = ["-q", "--equations", "--backend", "numpy", "-p", "no:cacheprovider", "--rootdir", "."]
+    if not (root / "pyproject.toml").is_file():  # nor that of a project around it
+        options += ["-c", os.devnull]
     command = [sys.executable, "-m", "pytest", *options, "-k", "not keeps_its_promises", test]
     with tempfile.TemporaryDirectory() as notes:
         environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "HYPOTHESIS_STORAGE_DIRECTORY": notes}
