@@ -60,7 +60,7 @@ class Config:
     ones"""
     content: float = 1.0
     """weight of the content loss"""
-    style: float = 10.0
+    style: float = 3.0
     """weight of the style loss"""
     tv: float = 10.0
     """weight of the total variation"""
