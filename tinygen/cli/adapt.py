@@ -103,7 +103,7 @@ def _support(root: Path, origin: Origin, invert: bool) -> Support:
 
 def _read(paths: Sequence[Path], origin: Origin, invert: bool) -> Tensor:
     """The pictures of files as the run's images are, (n, c, h, w). Raises DataError, naming the file, as they do."""
-    c, h, w = (origin.images[name] for name in ("channels", "height", "width"))
+    c, h, w = origin.shape
     pictures = []
     for path in paths:
         image = open_image(path)

@@ -61,7 +61,7 @@ def _judge(args: argparse.Namespace, data: Dataset) -> Judge:
     judge, saved = load_algorithm(Path(args.judge), frame.registry(args))
     if not isinstance(judge, Judge):
         raise UsageError(f"--judge {args.judge}: {saved.origin.name} cannot judge samples", "name a run of cnn")
-    shape = tuple(saved.origin.images[name] for name in ("channels", "height", "width"))
+    shape = saved.origin.shape
     if shape != data.shape:
         raise UsageError(
             f"--judge {args.judge} knows images of {shape}, {data.name} has {data.shape}", "train one on it"
@@ -81,7 +81,7 @@ def _data_like(origin: Origin, args: argparse.Namespace) -> Dataset:
         data = options.load_data(registry, origin.data, args.data_dir, origin.image_size, origin.grey)
     else:
         data = _data(args, origin.data)
-    shape = tuple(origin.images[name] for name in ("channels", "height", "width"))
+    shape = origin.shape
     if data.shape != shape:
         raise DataError(
             f"{args.source} was trained on images of {shape}, {data.name} has {data.shape}",

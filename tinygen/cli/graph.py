@@ -28,7 +28,7 @@ def more_help(args: argparse.Namespace) -> str:
 
 def run(args: argparse.Namespace, rest: list[str], out: frame.Output) -> None:
     from tinygen.study import graph, work
-    from tinygen.study.page import file_of, modules_of
+    from tinygen.study.page import files_of
 
     registry = frame.registry(args)
     spec = registry.algorithm(args.name)
@@ -40,8 +40,7 @@ def run(args: argparse.Namespace, rest: list[str], out: frame.Output) -> None:
     if path.suffix.lower() != ".svg":
         raise UsageError(f"{path}: the picture is an SVG", f"for instance -o {path.with_suffix('.svg')}")
 
-    files = [file_of(module) for module in modules_of(factory)]
-    seen = work.at_work(spec, factory, config, files, read.data_named(registry, args.data_dir), verbs=False)
+    seen = work.at_work(spec, factory, config, files_of(factory), read.data_named(registry, args.data_dir), verbs=False)
     if not seen.backward_passes:
         why = seen.remarks[0] if seen.remarks else f"{spec.name} takes no gradient by the tape"
         raise TinygenError(f"there is no graph to draw: {why}", "tinygen graph gan draws one")

@@ -28,7 +28,7 @@ def more_help(args: argparse.Namespace) -> str:
 
 def run(args: argparse.Namespace, rest: list[str], out: frame.Output) -> None:
     from tinygen.study import receipt, work
-    from tinygen.study.page import file_of, modules_of
+    from tinygen.study.page import files_of
 
     options.at_least(0, "--seed", args.seed)
     registry = frame.registry(args)
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace, rest: list[str], out: frame.Output) -> None:
     algorithm = factory(config, data.spec, Stream(args.seed, spec.name).child("algorithm"))
     if not isinstance(algorithm, Trainable):
         raise TinygenError(f"{spec.name} cannot be trained", "tinygen step gan is one that can")
-    with receipt.recording([file_of(module) for module in modules_of(factory)]) as recorded:
+    with receipt.recording(files_of(factory)) as recorded:
         work.train_once(algorithm, config, data)
     if out.json:
         return out.result({"name": spec.name, "operations": recorded.rows()}, "")

@@ -81,11 +81,11 @@ def run(args: argparse.Namespace, rest: list[str], out: frame.Output) -> None:
 def _explain(training: Run, out: frame.Output) -> None:
     """The receipt of the next step."""
     from tinygen.study import receipt
-    from tinygen.study.page import file_of, modules_of
+    from tinygen.study.page import files_of
     from tinygen.study.work import first_step
 
     fit = training.fit()
-    with receipt.recording([file_of(module) for module in modules_of(training.factory)]) as recorded:
+    with receipt.recording(files_of(training.factory)) as recorded:
         first_step(fit)
     fit.close()
     document = {

@@ -56,6 +56,11 @@ class Origin:
         return f"{self.provider}:{self.name}"
 
     @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of the images."""
+        return self.images["channels"], self.images["height"], self.images["width"]
+
+    @property
     def options(self) -> dict[str, Any]:
         """What was chosen on the command line, by option. How many steps a run takes is not part of what it is."""
         own = {f"--{name.replace('_', '-')}": value for name, value in self.config.items() if name != "steps"}

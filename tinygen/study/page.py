@@ -98,6 +98,11 @@ def modules_of(factory: Any) -> tuple[ModuleType, ...]:
     return module, *_helpers(module, set())
 
 
+def files_of(factory: Any) -> list[str]:
+    """The paths of their sources."""
+    return [file_of(module) for module in modules_of(factory)]
+
+
 def _helpers(module: ModuleType, known: set[str]) -> list[ModuleType]:
     """The files beside a module whose names begin with _, as far as it imports them, in the order of their use."""
     package = module.__name__.rpartition(".")[0]
