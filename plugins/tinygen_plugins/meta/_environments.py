@@ -60,8 +60,19 @@ class Environment:
 
 def draw_start(environment: Environment, u: Array) -> Array:
     """A state to begin in for each u (n,) from [0, 1)."""
-    xp, count = backend.of(u).xp, len(environment.starts)
-    return environment.starts[xp.minimum((u * count).astype("int64"), count - 1)]
+    return environment.starts[draw_one_of(len(environment.starts), u)]
+
+
+def draw_one_of(count: int, u: Array) -> Array:
+    """One of the numbers 0 … count − 1, all as likely, for each u (n,) from [0, 1)."""
+    return backend.of(u).xp.minimum((u * count).astype("int64"), count - 1)
+
+
+def draw_actions(chances: Array, u: Array) -> Array:
+    """A move for each agent: chances (n, A), u (n,) from [0, 1)."""
+    xp = backend.of(u).xp
+    passed = u[:, None] >= xp.cumsum(chances, axis=1)
+    return xp.minimum(xp.sum(passed, axis=1), chances.shape[1] - 1)
 
 
 def play_move(environment: Environment, states: Array, actions: Array, u: Array) -> tuple[Array, Array, Array]:

@@ -37,6 +37,8 @@ from tinygen.host import Curves, Evaluable, Illustrator, Sampler, Step, Trainabl
 from tinygen.random import Stream
 from tinygen_plugins.meta._environments import (
     DRAW,
+    draw_actions,
+    draw_one_of,
     draw_start,
     grid_environment,
     optimal_return,
@@ -258,8 +260,7 @@ class QLearning(Trainable, Sampler, Evaluable, Illustrator):
     def begin(self, u: Array) -> Array:
         """A state for each agent to begin an episode in, (n,): explorers come first. u: (n,) from [0, 1)."""
         xp, (count, _) = of(u).xp, self.environment.shape
-        anywhere = xp.minimum((u * count).astype("int64"), count - 1)
-        return xp.where(xp.arange(len(u)) < self.explorers, anywhere, draw_start(self.environment, u))
+        return xp.where(xp.arange(len(u)) < self.explorers, draw_one_of(count, u), draw_start(self.environment, u))
 
     def learn(self, move: Move, u: Array) -> None:
         """The corrections that follow from one move of every agent. u: (n,) from [0, 1), which of two tables learns."""
@@ -314,8 +315,7 @@ class QLearning(Trainable, Sampler, Evaluable, Illustrator):
         going = xp.ones(len(states), bool)
         for _ in range(self.limit):
             u = random.uniform((3, len(states)))
-            anything = xp.minimum((u[2] * moves).astype(policy.dtype), moves - 1)
-            actions = xp.where(u[0] < epsilon, anything, policy[states])
+            actions = xp.where(u[0] < epsilon, draw_one_of(moves, u[2]), policy[states])
             following, rewards, ends = play_move(self.environment, states, actions, u[1])
             yield Move(states, actions, rewards, following, ends), going
             going = going & ~ends
@@ -392,10 +392,3 @@ class QLearning(Trainable, Sampler, Evaluable, Illustrator):
         missing, surplus, way = (1 - ink) * wanted, ink * (1 - wanted), (1 - ink) * (1 - wanted) * passed
         drawn = where.xp.stack([ink + missing, ink - 0.2 * surplus + 0.2 * way, ink - surplus + 0.5 * way], 1)
         return {"wanted": tensor(self.targets[:, None]), "drawn": tensor(drawn), "within": within}
-
-
-def draw_actions(chances: Array, u: Array) -> Array:
-    """A move for each agent: chances (n, A), u (n,) from [0, 1)."""
-    xp = of(u).xp
-    passed = u[:, None] >= xp.cumsum(chances, axis=1)
-    return xp.minimum(xp.sum(passed, axis=1), chances.shape[1] - 1)

@@ -137,6 +137,11 @@ def _pool(kind: str, size: int, ceil_mode: bool = False) -> nn.Module:
     return nn.AvgPool2d(size, 2, ceil_mode=ceil_mode)
 
 
+def in_colour(images: Tensor) -> Tensor:
+    """Images (n, 1 or 3, h, w) with three channels, as the networks take them."""
+    return images.expand(len(images), 3, *images.shape[2:])
+
+
 # ---------------------------------------------------------------- their weights
 
 NETWORKS = ("squeezenet1_1", "vgg16", "vgg19")

@@ -31,7 +31,7 @@ from tinygen.data import Batches, Dataset, DataSpec, read_image, transforms
 from tinygen.errors import UsageError
 from tinygen.host import Evaluable, Step, Stylizer, Trainable, check_choice, check_range, equation
 from tinygen.random import Stream
-from tinygen_plugins.style._perceptual import load_perceptual
+from tinygen_plugins.style._perceptual import in_colour, load_perceptual
 
 STRIPES = "stripes"  # what to name in place of a painting's file
 LEAST = 16  # pixels that a picture needs each way: at a quarter of its size the edges are still mirrored
@@ -396,11 +396,6 @@ class FastStyle(Trainable, Stylizer, Evaluable):
                 rows.append(F.cat([total_loss(*parts, self.config), *parts, flicker]))
         means = tinygen.stack(rows).mean(0).numpy().tolist()
         return dict(zip(("loss", "content", "style", "tv", "flicker"), means)) | {"test_images": len(images)}
-
-
-def in_colour(images: Tensor) -> Tensor:
-    """Images (n, 1 or 3, h, w) with three channels."""
-    return images.expand(len(images), 3, *images.shape[2:])
 
 
 def thumbnail(painting: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ from tinygen.data.transforms import luma, resize
 from tinygen.errors import UsageError
 from tinygen.host import Stylizer, check_choice, check_range, equation
 from tinygen.random import Stream
-from tinygen_plugins.style._perceptual import load_perceptual
+from tinygen_plugins.style._perceptual import in_colour, load_perceptual
 
 Network = Literal["squeezenet1_1", "vgg16", "vgg19"]
 Start = Literal["content", "noise", "style"]
@@ -244,7 +244,7 @@ class Gatys(Stylizer):
         Raises UsageError for no painting, for as many as `blend` has no shares for, for a side below SMALLEST.
         """
         self.require_fitting(content, style)
-        photo, *paintings = (_in_colour(image) for image in (content, *style))
+        photo, *paintings = (in_colour(image.unsqueeze(0))[0].data for image in (content, *style))
         seen = photo  # what the network gets to see of the photograph
         if self.config.keep_colour == "luminance":
             seen = luma(photo)  # (1, h, w)
@@ -321,7 +321,7 @@ class Gatys(Stylizer):
     def see(self, image: Tensor) -> dict[str, Tensor]:
         """The maps of all layers for one image (c, h, w), c = 1 or 3."""
         layers = [*self.content_layers, *self.style_layers]
-        return self.network.features(image.unsqueeze(0).expand(1, 3, *image.shape[1:]), layers)
+        return self.network.features(in_colour(image.unsqueeze(0)), layers)
 
     def first(self, photo: Array, paintings: list[Array]) -> Array:
         """The picture to begin from, as large as the photograph (c, h, w)."""
@@ -351,11 +351,6 @@ class Gatys(Stylizer):
                     f"gatys: a picture must have {SMALLEST} pixels each way, got {image.shape[-2]} × {image.shape[-1]}",
                     "make it larger first",
                 )
-
-
-def _in_colour(image: Tensor) -> Array:
-    """(c, h, w) with three channels."""
-    return image.expand(3, *image.shape[1:]).data if len(image) == 1 else image.data
 
 
 def _as_large(painting: Array, size: tuple[int, int], scale: float) -> Array:
